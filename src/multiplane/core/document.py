@@ -41,6 +41,12 @@ def _freeze(array: NDArray[Any], shape: str, channels: int | None) -> NDArray[An
     return frozen
 
 
+def content_hash(array: NDArray[Any]) -> str:
+    """sha256 over dtype, shape and the stored bytes (hex); equal if and only if they are."""
+    header = f"{array.dtype.str}{array.shape}".encode()
+    return hashlib.sha256(header + array.tobytes()).hexdigest()
+
+
 @dataclass(frozen=True, eq=False)
 class Mask:
     """A layer or group mask: coverage multiplied into its alpha.
@@ -89,9 +95,8 @@ class Layer:
 
     @cached_property
     def content_hash(self) -> str:
-        """sha256 over dtype, shape and the stored bytes (hex); equal if and only if they are."""
-        header = f"{self.pixels.dtype.str}{self.pixels.shape}".encode()
-        return hashlib.sha256(header + self.pixels.tobytes()).hexdigest()
+        """`content_hash` of the stored pixels."""
+        return content_hash(self.pixels)
 
 
 @dataclass(frozen=True, eq=False)

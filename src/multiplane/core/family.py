@@ -1,8 +1,11 @@
-"""The small protocol a model family implements, and the progress callback every surface shows."""
+"""The small protocol a model family implements, its entry in the list of families, and the
+progress callback every surface shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -29,5 +32,29 @@ class Family(Protocol):
     def make(self, request: LayerRequest, progress: Progress | None = None) -> MadePlanes:
         """Make the wanted planes of a checked request whose `size` is set.
 
+        The request holds at most one foreground: the engine layers several one by one.
         Raises ValueError for what these weights cannot do (frames, control kinds, sizes)."""
         ...
+
+
+class FamilyLoader(Protocol):
+    """The class a `FamilyEntry` points at."""
+
+    def load(self, path: Path | None = None) -> Family:
+        """The family with the weights at `path`, or with its own when None."""
+        ...
+
+
+@dataclass(frozen=True)
+class FamilyEntry:
+    """A family by name, described without importing it.
+
+    target: "package.module:Class", a `FamilyLoader`. tasks: what its published weights can do.
+    extra: the requirement that brings what the module imports, as one would give it to pip.
+    """
+
+    name: str
+    target: str
+    summary: str
+    tasks: frozenset[Task]
+    extra: str

@@ -8,18 +8,29 @@ from that alone.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from multiplane.core.document import Coverage, Pixels
+from multiplane.core.document import Coverage, Pixels, content_hash
 
 PlaneState = Literal["given", "wanted", "absent"]
 PlaneName: TypeAlias = str  # "foreground", "background", "composite"; "foreground:1" for the second
 ControlKind = Literal["silhouette", "edges"]
 
+PLANE_KINDS = ("foreground", "background", "composite")
+CONTROL_KINDS: tuple[ControlKind, ...] = ("silhouette", "edges")
 MAX_PROMPT_CHARACTERS = 2000
+MAX_SIDE = 16384
+MAX_STEPS = 1000
+MAX_GUIDANCE = 100.0
+MAX_SEED = 2**63 - 1
+
+
+class RequestError(ValueError):
+    """A request that contradicts itself, or that the chosen family cannot do."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +48,26 @@ class Task:
         return cls(frozenset(given.split()), frozenset(wanted.split()))
 
     def __str__(self) -> str:
-        order = ("foreground", "background", "composite")
-        sides = (" ".join(n for n in order if n in side) for side in (self.given, self.wanted))
+        sides = (
+            " ".join(n for n in PLANE_KINDS if n in side) for side in (self.given, self.wanted)
+        )
         return " -> ".join(sides).strip()
+
+
+# The rows of the task table, in its order.
+TASK_TABLE: tuple[Task, ...] = tuple(
+    Task.of(row)
+    for row in (
+        "-> foreground",
+        "-> foreground background composite",
+        "foreground -> background composite",
+        "background -> foreground composite",
+        "composite -> foreground background",
+        "foreground composite -> background",
+        "background composite -> foreground",
+        "-> composite",
+    )
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,20 +88,23 @@ class Plane:
 
     def __post_init__(self) -> None:
         if len(self.prompt) > MAX_PROMPT_CHARACTERS:
-            raise ValueError(
-                f"the prompt has {len(self.prompt)} characters; at most {MAX_PROMPT_CHARACTERS} are "
-                "read: shorten it"
+            raise RequestError(
+                f"the prompt has {len(self.prompt)} characters; at most {MAX_PROMPT_CHARACTERS} "
+                "are read: shorten it"
             )
         if self.pixels is None and (self.keep is not None or self.strength is not None):
-            raise ValueError("keep and strength need the pixels they speak of: give a picture too")
-        if self.keep is not None and self.pixels is not None:
-            if self.keep.shape != self.pixels.shape[:2]:
-                raise ValueError(
-                    f"the keep mask is {self.keep.shape[1]} x {self.keep.shape[0]}, its picture "
-                    f"{self.pixels.shape[1]} x {self.pixels.shape[0]}: they must be the same size"
-                )
+            raise RequestError("keep and strength need the pixels they speak of: give a picture")
+        if (
+            self.keep is not None
+            and self.pixels is not None
+            and self.keep.shape != self.pixels.shape[:2]
+        ):
+            raise RequestError(
+                f"the keep mask is {_text_of(self.keep.shape[::-1])}, its picture "
+                f"{_text_of(self.pixels.shape[1::-1])}: they must be the same size"
+            )
         if self.strength is not None and not 0.0 <= self.strength <= 1.0:
-            raise ValueError(f"strength must be 0..1, got {self.strength}")
+            raise RequestError(f"strength must be 0..1, got {self.strength}")
 
     @property
     def state(self) -> PlaneState:
@@ -101,7 +132,9 @@ class Control:
 @dataclass(frozen=True, eq=False)
 class LayerRequest:
     """Everything one generation needs. size: (width, height); None asks for the family's own size,
-    or the size of the given planes. steps, guidance: None asks for the family's defaults."""
+    or the size of the given planes. steps, guidance: None asks for the family's defaults.
+
+    Raises RequestError for a number out of its range; `resolve` checks the planes together."""
 
     foregrounds: tuple[Plane, ...] = ()
     background: Plane = ABSENT
@@ -114,6 +147,22 @@ class LayerRequest:
     model: str = "tiny"
     controls: tuple[Control, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("seed", 0, MAX_SEED),
+            ("frames", 1, None),
+            ("steps", 1, MAX_STEPS),
+        ):
+            value: Any = getattr(self, name)
+            if value is not None and not isinstance(value, int | np.integer):
+                raise RequestError(f"{name} must be a whole number, got {value!r}")
+            _check_range(name, value, low, high)
+        _check_range("guidance", self.guidance, 0.0, MAX_GUIDANCE)
+        if self.size is not None and not all(1 <= side <= MAX_SIDE for side in self.size):
+            raise RequestError(
+                f"size must be 1..{MAX_SIDE} pixels a side, got {_text_of(self.size)}"
+            )
 
     def planes(self) -> dict[PlaneName, Plane]:
         """Every plane by name: "foreground", "foreground:1", ..., "background", "composite"."""
@@ -131,6 +180,71 @@ class LayerRequest:
             sides[plane.state].add(name.partition(":")[0])
         return Task(frozenset(sides["given"]), frozenset(sides["wanted"]))
 
+    def pictures(self) -> dict[str, NDArray[Any]]:
+        """Every picture, keep mask and control of the request by its content hash."""
+        found = [control.pixels for control in self.controls]
+        for plane in self.planes().values():
+            found += [array for array in (plane.pixels, plane.keep) if array is not None]
+        return {content_hash(array): array for array in found}
+
+    def resolve(self, native_size: tuple[int, int]) -> LayerRequest:
+        """This request with its size filled in: that of its pictures, else `native_size`.
+
+        Raises RequestError when nothing is wanted, when sizes disagree, when a control speaks of a
+        plane that is not wanted, or when a given background or composite is see-through."""
+        if not self.task.wanted:
+            raise RequestError(
+                "no plane is wanted: give at least one of foreground, background, composite a "
+                "prompt, or True to have it made without one"
+            )
+        planes = self.planes()
+        for control in self.controls:
+            if control.plane not in planes or planes[control.plane].state != "wanted":
+                raise RequestError(
+                    f"the {control.kind} steers {control.plane!r}, which is not a wanted plane; "
+                    f"wanted are {', '.join(n for n, p in planes.items() if p.state == 'wanted')}"
+                )
+        size = self._common_size() or native_size
+        for name in ("background", "composite"):
+            _check_opaque(name, planes[name].pixels)
+        return replace(self, size=size)
+
+    def _common_size(self) -> tuple[int, int] | None:
+        """(width, height) that the asked size and every picture share; None where there is none."""
+        sized = [("the asked size", self.size)] if self.size is not None else []
+        for name, plane in self.planes().items():
+            if plane.pixels is not None:
+                sized.append((f"the given {name}", plane.pixels.shape[1::-1]))
+        for control in self.controls:
+            sized.append((f"the {control.kind} of {control.plane}", control.pixels.shape[1::-1]))
+        if not sized:
+            return None
+        first, size = sized[0]
+        for other, other_size in sized[1:]:
+            if other_size != size:
+                raise RequestError(
+                    f"sizes do not match: {first} is {_text_of(size)}, {other} is "
+                    f"{_text_of(other_size)}; resize one of them, or leave the size out"
+                )
+        return size
+
+    def to_json(self) -> dict[str, Any]:
+        """The request as plain JSON; pictures stand as content hash, size and dtype."""
+        from multiplane.core.request_json import to_json
+
+        return to_json(self)
+
+    @classmethod
+    def from_json(
+        cls, data: Mapping[str, Any], pictures: Mapping[str, NDArray[Any]] | None = None
+    ) -> LayerRequest:
+        """The request that `to_json` wrote. pictures: arrays by content hash, as `pictures()`.
+
+        Raises RequestError for unknown keys, wrong types and missing pictures."""
+        from multiplane.core.request_json import from_json
+
+        return from_json(data, pictures or {})
+
 
 @dataclass(frozen=True, eq=False)
 class MadePlanes:
@@ -145,3 +259,27 @@ class MadePlanes:
     background: np.ndarray | None
     composite: np.ndarray | None
     report: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _text_of(size: tuple[int, ...]) -> str:
+    return " x ".join(str(side) for side in size)
+
+
+def _check_range(name: str, value: Any, low: float, high: float | None) -> None:
+    if value is None:
+        return
+    if not (low <= value and (high is None or value <= high)):  # also refuses NaN
+        allowed = f"at least {low}" if high is None else f"{low}..{high}"
+        raise RequestError(f"{name} must be {allowed}, got {value}")
+
+
+def _check_opaque(name: str, pixels: Pixels | None) -> None:
+    if pixels is None:
+        return
+    full = 1.0 if pixels.dtype.kind == "f" else float(np.iinfo(pixels.dtype).max)
+    lowest = float(pixels[..., 3].min()) / full
+    if lowest < 1.0:
+        raise RequestError(
+            f"the given {name} is see-through (alpha goes down to {lowest:.2f}) and a {name} is "
+            "opaque: flatten it onto a colour first, or give it as a foreground"
+        )
