@@ -1,0 +1,115 @@
+"""Webdataset tars, written whole or not at all, and the manifest that describes them.
+
+A shard is finished when its tar and its note (`NAME.tar.json`) are there: the tar is renamed into
+place first, the note after it, so a kill at any moment costs the shard in work and no other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import tarfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+Member = tuple[str, bytes]
+
+
+@dataclass(frozen=True)
+class ShardNote:
+    """What the manifest says of one shard. skipped: (key, reason) of every broken source."""
+
+    name: str
+    count: int
+    sha256: str
+    bytes: int
+    skipped: tuple[tuple[str, str], ...]
+    plan: str
+    about: dict[str, Any]
+
+
+class BrokenSource(Exception):
+    """A source picture that cannot be used; the text says why."""
+
+
+def write_shard(
+    folder: Path,
+    name: str,
+    samples: Iterable[tuple[str, Callable[[], list[Member]]]],
+    *,
+    plan: str,
+    about: dict[str, Any],
+) -> ShardNote:
+    """Write `folder/name` from (key, make) pairs; a sample whose make raises BrokenSource is
+    skipped and noted. Members get no dates and no owners: same samples, same bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{name}.partial"
+    skipped: list[tuple[str, str]] = []
+    count = 0
+    with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for key, make in samples:
+            try:
+                members = make()
+            except BrokenSource as error:
+                skipped.append((key, str(error)))
+                continue
+            count += 1
+            for suffix, data in members:
+                info = tarfile.TarInfo(f"{key}.{suffix}")
+                info.size = len(data)
+                info.mode = 0o644
+                tar.addfile(info, io.BytesIO(data))
+    note = ShardNote(
+        name, count, sha256_of(partial), partial.stat().st_size, tuple(skipped), plan, about
+    )
+    os.replace(partial, folder / name)
+    write_json(folder / f"{name}.json", asdict(note))
+    return note
+
+
+def finished_shard(folder: Path, name: str, plan: str) -> ShardNote | None:
+    """The note of a shard already written by this plan, or None when it must be written."""
+    path = folder / f"{name}.json"
+    if not path.exists() or not (folder / name).exists():
+        return None
+    note = json.loads(path.read_text("utf-8"))
+    if note["plan"] != plan or (folder / name).stat().st_size != note["bytes"]:
+        return None
+    return ShardNote(**{**note, "skipped": tuple(tuple(pair) for pair in note["skipped"])})
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON to a temporary name, then rename."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    os.replace(partial, path)
+
+
+def sha256_of(path: Path) -> str:
+    """sha256 of a file, hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """(key, {suffix: bytes}) of every sample, in the order written."""
+    key, members = "", {}
+    with tarfile.open(path) as tar:
+        for info in tar:
+            name, _, suffix = info.name.partition(".")
+            if name != key and members:
+                yield key, members
+                members = {}
+            key = name
+            file = tar.extractfile(info)
+            if file is not None:
+                members[suffix] = file.read()
+    if members:
+        yield key, members
