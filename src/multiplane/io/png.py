@@ -1,0 +1,177 @@
+"""PNG: the packer that every format here uses for its layers, and the single-picture format.
+
+A single PNG holds a document of one plain layer exactly, colour under alpha 0 included; any other
+document is flattened into it with a warning. Provenance travels in an iTXt chunk called
+"multiplane".
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, PngImagePlugin
+
+from multiplane.core.composite import composite, composite_u8
+from multiplane.core.document import ColorSpace, Coverage, Layer, LayerDocument, Pixels
+from multiplane.core.pixels import curve_between, to_u16, with_curve
+from multiplane.io.atomic import write_bytes
+from multiplane.io.capabilities import PNG, check, deepest
+from multiplane.io.errors import baked, decoding
+from multiplane.io.icc import LINEAR_PROFILE
+from multiplane.io.image import decode
+from multiplane.io.limits import DEFAULT_LIMITS, Budget, Limits
+from multiplane.io.metadata import (
+    dumps,
+    loads,
+    mapping,
+    provenance_from_json,
+    provenance_to_json,
+    role_from_json,
+)
+
+logger = logging.getLogger(__name__)
+
+CHUNK = "multiplane"
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_GREY, _RGBA = 0, 6  # colour types
+
+
+def encode(
+    pixels: Pixels | Coverage, space: ColorSpace = "srgb", text: Mapping[str, str] | None = None
+) -> bytes:
+    """(H, W, 4) RGBA or (H, W) grey, uint8 or uint16, as a PNG with every value kept.
+
+    text: iTXt chunks by keyword. Equal arguments give equal bytes."""
+    if pixels.dtype == np.uint16:
+        return _encode_deep(pixels, space, text or {})
+    info = PngImagePlugin.PngInfo()
+    if space == "srgb":
+        info.add(b"sRGB", b"\x01")  # relative colorimetric
+    for keyword, value in (text or {}).items():
+        info.add_itxt(keyword, value)
+    packed = io.BytesIO()
+    profile = LINEAR_PROFILE if space == "linear" else None
+    Image.fromarray(pixels).save(packed, "PNG", pnginfo=info, icc_profile=profile)
+    return packed.getvalue()
+
+
+def _encode_deep(pixels: NDArray[np.uint16], space: ColorSpace, text: Mapping[str, str]) -> bytes:
+    """16 bits a channel, which Pillow cannot write (PNG specification, third edition)."""
+    height, width = pixels.shape[:2]
+    kind = _GREY if pixels.ndim == 2 else _RGBA
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0))]
+    if space == "srgb":
+        chunks.append((b"sRGB", b"\x01"))
+    else:
+        chunks.append((b"iCCP", b"linear\0\0" + zlib.compress(LINEAR_PROFILE)))
+    for keyword, value in text.items():
+        chunks.append((b"iTXt", keyword.encode("latin-1") + bytes(5) + value.encode()))
+    chunks += [(b"IDAT", zlib.compress(_filtered(pixels))), (b"IEND", b"")]
+    return _SIGNATURE + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+
+
+def _filtered(pixels: NDArray[np.uint16]) -> bytes:
+    """Scanlines, each with whichever of the filters Sub and Up leaves the smaller residue."""
+    height = len(pixels)
+    step = 2 if pixels.ndim == 2 else 8  # bytes a pixel
+    rows = pixels.astype(">u2").reshape(height, -1).view(np.uint8)
+    sub, up = rows.copy(), rows.copy()
+    sub[:, step:] -= rows[:, :-step]
+    up[1:] -= rows[:-1]
+    # A residue of 255 is one step down: measure it as the signed byte it is.
+    cost = [np.abs(r.view(np.int8).astype(np.int16)).sum(1, dtype=np.int64) for r in (sub, up)]
+    take_up = (cost[1] < cost[0])[:, None]
+    return np.hstack(
+        [np.where(take_up, 2, 1).astype(np.uint8), np.where(take_up, up, sub)]
+    ).tobytes()
+
+
+def write(document: LayerDocument, path: Path) -> None:
+    """One plain layer as it is; anything else composited, with a BakedWarning."""
+    check(document, path, PNG)
+    layer = plain_layer(document)
+    space = "srgb" if layer is None else document.space
+    if layer is not None:
+        pixels = layer.pixels if layer.pixels.dtype != np.float32 else to_u16(layer.pixels)
+    else:
+        pixels = flat(document)
+    facts: dict[str, Any] = {"format": "multiplane png", "version": 1, "space": space}
+    if document.provenance is not None:
+        facts["provenance"] = provenance_to_json(document.provenance)
+    if layer is not None:
+        facts["layer"] = {"name": layer.name, "role": layer.role}
+    write_bytes(path, encode(pixels, space, {CHUNK: dumps(facts)}))
+
+
+def flat(document: LayerDocument) -> Pixels:
+    """The composite as shown, sRGB-encoded: uint8, or uint16 when anything in it is deeper."""
+    if deepest(*(node for _, node in document.walk())) == np.uint8:
+        return composite_u8(document)
+    curve = curve_between(document.space, "srgb")
+    picture = composite(document)
+    return to_u16(picture if curve is None else with_curve(picture, curve))
+
+
+def plain_layer(document: LayerDocument) -> Layer | None:
+    """The document's one layer when it alone is the picture: nothing to composite."""
+    if len(document.layers) != 1 or not isinstance(document.layers[0], Layer):
+        return None
+    layer = document.layers[0]
+    plain = (
+        layer.opacity == 1.0
+        and layer.blend == "normal"
+        and layer.visible
+        and layer.mask is None
+        and not layer.clip
+        and layer.offset == (0, 0)
+        and layer.size == document.size
+    )
+    return layer if plain else None
+
+
+def read(path: Path, limits: Limits = DEFAULT_LIMITS) -> LayerDocument:
+    """A document of one layer. A PNG of another program is a layer named after the file."""
+    budget = Budget(path, limits)
+    data = path.read_bytes()
+    facts = _facts(data, path)
+    with decoding(path, "PNG"):
+        space = facts.get("space", "srgb")
+        pixels = decode(data, budget, "linear" if space == "linear" else "srgb")
+    try:
+        layer = mapping(facts.get("layer", {}), "layer")
+        role = role_from_json(layer.get("role"))
+        provenance = provenance_from_json(facts["provenance"]) if "provenance" in facts else None
+    except ValueError as error:
+        baked(f"{path}: its multiplane metadata is damaged and left out ({error})")
+        layer, role, provenance = {}, None, None
+    return LayerDocument(
+        size=(pixels.shape[1], pixels.shape[0]),
+        layers=(Layer(str(layer.get("name", path.stem)), pixels, role=role),),
+        space="linear" if space == "linear" else "srgb",
+        provenance=provenance,
+    )
+
+
+def _facts(data: bytes, path: Path) -> dict[str, Any]:
+    """The JSON of our text chunk; empty for a PNG that has none."""
+    with decoding(path, "PNG"):
+        image = PngImagePlugin.PngImageFile(io.BytesIO(data))
+        text = image.info.get(CHUNK)
+    if text is None:
+        return {}
+    try:
+        return loads(text)
+    except ValueError as error:
+        baked(f"{path}: its multiplane metadata is damaged and left out ({error})")
+        return {}
