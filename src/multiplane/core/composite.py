@@ -5,8 +5,8 @@ of colour Cb and alpha ab gives, premultiplied (section 10, with source-over of 
 
     co = as (1 - ab) Cs + as ab B(Cb, Cs) + (1 - as) ab Cb,    ao = as + ab (1 - as).
 
-Work runs in horizontal strips that fit the processor's cache, several at once on threads, so what
-is held beside the document and its result does not grow with the picture.
+Work runs in tiles that fit the processor's cache, on several threads, so what is held beside the
+document and its result does not grow with the picture.
 """
 
 from __future__ import annotations
@@ -14,17 +14,28 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multiplane.core.document import ColorSpace, Group, Layer, LayerDocument
-from multiplane.core.pixels import Curve, Float, curve_between, to_float
-from multiplane.core.strip import Canvas, Source, blend_onto, clip_onto, cover, read_layer
-from multiplane.core.window import Window, window_of_nodes
+from multiplane.core.document import ColorSpace, Group, Layer, LayerDocument, Pixels
+from multiplane.core.pixels import Curve, Float, curve_between, to_dtype, to_float
+from multiplane.core.tile import (
+    Canvas,
+    Glimpse,
+    Source,
+    blend_onto,
+    clip_onto,
+    cover,
+    glimpse,
+    hides_below,
+    read_layer,
+)
+from multiplane.core.window import Window, window_of, window_of_nodes
 
-STRIP_PIXELS = 1 << 15
+TILE_WIDTH = 512  # wide enough that a row is worth a call, and all planes of a tile stay in cache
+TILE_HEIGHT = 64
 MAX_THREADS = 4
 
 
@@ -35,7 +46,7 @@ def composite(
 
     Colour is 0 where nothing is. light: the space layers are blended in; the document's own unless
     told otherwise ("linear" blends sRGB layers in linear light and encodes the result again).
-    threads: at most this many strips at once; the result does not depend on it.
+    threads: at most this many tiles at once; the result does not depend on it.
 
     Clipped layers paint on the colour of the layer below them and keep its alpha; without a layer
     below they show nothing. A pass-through group with layers clipped to it is isolated.
@@ -84,68 +95,107 @@ def _render(
     shown: ColorSpace,
     threads: int | None,
 ) -> None:
-    """Fill `picture`, float32 or uint8, strip by strip, in the space `shown`."""
+    """Fill `picture`, float32 or uint8, tile by tile, in the space `shown`."""
     width, height = document.size
     light = light or document.space
     to_light = curve_between(document.space, light)
     to_shown = curve_between(light, shown)
-    rows = max(1, STRIP_PIXELS // width)
+    page = Window(0, 0, width, height)
 
-    def render_strip(top: int) -> None:
-        canvas = Canvas.clear(Window(0, top, width, min(top + rows, height)))
-        _paint(document.layers, canvas, to_light)
-        _store(canvas, to_shown, picture[top : canvas.window.bottom])
+    def render_tile(corner: tuple[int, int]) -> None:
+        left, top = corner
+        window = Window(left, top, left + TILE_WIDTH, top + TILE_HEIGHT).intersect(page)
+        out = picture[window.within(page)]
+        stacks = _seen(document.layers, window)
+        if document.space == light == shown and len(stacks) == 1:
+            stored = stacks[0].stored_pixels(window)
+            if stored is not None:
+                out[...] = to_dtype(stored, out.dtype)
+                return
+        canvas = Canvas.clear(window)
+        _paint(stacks, canvas, to_light)
+        _store(canvas, to_shown, out)
 
-    tops = range(0, height, rows)
-    workers = min(threads or os.cpu_count() or 1, MAX_THREADS, len(tops))
+    corners = [(x, y) for y in range(0, height, TILE_HEIGHT) for x in range(0, width, TILE_WIDTH)]
+    workers = min(threads or os.cpu_count() or 1, MAX_THREADS, len(corners))
     with ThreadPoolExecutor(workers) as pool:
-        for _ in pool.map(render_strip, tops):
+        for _ in pool.map(render_tile, corners):
             pass
 
 
-def _store(canvas: Canvas, curve: Curve | None, rows: NDArray[Any]) -> None:
-    """Write a canvas as straight pixels: rows (h, W, 4) float32 or uint8."""
+def _store(canvas: Canvas, curve: Curve | None, out: NDArray[Any]) -> None:
+    """Write a canvas as straight pixels: out (h, w, 4) float32 or uint8."""
     color = canvas.premul_color
     if canvas.alpha.min() < 1.0:
         color = canvas.straight_color()
     if curve is not None:
         color = curve(color)
     for channel, plane in enumerate((*color, canvas.alpha)):
-        if rows.dtype == np.uint8:
+        if out.dtype == np.uint8:
             plane = plane * np.float32(255.0)
             plane += np.float32(0.5)
             np.clip(plane, 0.0, 255.0, out=plane)
-        np.copyto(rows[..., channel], plane, casting="unsafe")
+        np.copyto(out[..., channel], plane, casting="unsafe")
 
 
-def _stacks(
-    nodes: tuple[Layer | Group, ...],
-) -> Iterator[tuple[Layer | Group, list[Layer | Group]]]:
-    """(base, what is clipped to it) of every visible base, bottom to top."""
-    base: Layer | Group | None = None
+class _Stack(NamedTuple):
+    """A visible layer or group and what is clipped to it. seen: the glimpse of a layer."""
+
+    base: Layer | Group
+    clipped: tuple[Layer | Group, ...]
+    seen: Glimpse | None
+
+    def hides_below(self, window: Window) -> bool:
+        if self.seen is None or isinstance(self.base, Group):
+            return False
+        return hides_below(self.base, self.seen, window)
+
+    def stored_pixels(self, window: Window) -> Pixels | None:
+        """The layer's own pixels of `window` where they are all there is to show, else None."""
+        if isinstance(self.base, Group) or self.clipped or not self.hides_below(window):
+            return None
+        return self.base.pixels[window.within(window_of(self.base))]
+
+
+def _stacks(nodes: tuple[Layer | Group, ...]) -> Iterator[_Stack]:
+    """Every visible base with what is clipped to it, top to bottom."""
     clipped: list[Layer | Group] = []
-    for node in nodes:
+    for node in reversed(nodes):
         if node.clip:
             if node.visible:
                 clipped.append(node)
-            continue
-        if base is not None and base.visible:
-            yield base, clipped
-        base, clipped = node, []
-    if base is not None and base.visible:
-        yield base, clipped
+        else:
+            if node.visible:
+                yield _Stack(node, tuple(reversed(clipped)), None)
+            clipped = []
 
 
-def _paint(nodes: tuple[Layer | Group, ...], canvas: Canvas, curve: Curve | None) -> None:
-    for base, clipped in _stacks(nodes):
+def _seen(nodes: tuple[Layer | Group, ...], window: Window) -> list[_Stack]:
+    """The stacks that can show in `window`, bottom to top: none that is empty there, none under a
+    layer that hides all below it."""
+    found: list[_Stack] = []
+    for stack in _stacks(nodes):
+        if isinstance(stack.base, Layer):
+            seen = glimpse(stack.base, window)
+            if seen is None:
+                continue
+            stack = stack._replace(seen=seen)
+        found.append(stack)
+        if stack.hides_below(window):
+            break
+    return found[::-1]
+
+
+def _paint(stacks: list[_Stack], canvas: Canvas, curve: Curve | None) -> None:
+    for base, clipped, seen in stacks:
         if isinstance(base, Group) and base.blend == "pass-through" and not clipped:
             _pass_through(base, canvas, curve)
             continue
-        source = _source(base, canvas.window, curve)
+        source = _source(base, canvas.window, seen, curve)
         if source is None:
             continue
         for node in clipped:
-            inner = _source(node, source.window, curve)
+            inner = _source(node, source.window, None, curve)
             if inner is not None:
                 clip_onto(source, inner, _own_mode(node))
         blend_onto(canvas, source, _own_mode(base))
@@ -156,15 +206,18 @@ def _own_mode(node: Layer | Group) -> str:
     return "normal" if node.blend == "pass-through" else node.blend
 
 
-def _source(node: Layer | Group, window: Window, curve: Curve | None) -> Source | None:
+def _source(
+    node: Layer | Group, window: Window, seen: Glimpse | None, curve: Curve | None
+) -> Source | None:
     """A layer, or a group composited on its own, where it shows in `window`."""
     if isinstance(node, Layer):
-        return read_layer(node, window, curve)
+        seen = seen or glimpse(node, window)
+        return None if seen is None else read_layer(node, seen, curve)
     window = window.intersect(window_of_nodes(node.layers))
     if window.is_empty or node.opacity == 0.0:
         return None
     canvas = Canvas.clear(window)
-    _paint(node.layers, canvas, curve)
+    _paint(_seen(node.layers, window), canvas, curve)
     color = canvas.straight_color()
     cover(canvas.alpha, window, node.opacity, node.mask)
     return Source(window, color, canvas.alpha)
@@ -175,14 +228,15 @@ def _pass_through(group: Group, canvas: Canvas, curve: Curve | None) -> None:
 
     Its opacity and mask m fade between the canvas without and with it, premultiplied:
     P = (1 - m) P0 + m P1, and alpha likewise."""
-    is_faded = group.opacity != 1.0 or (group.mask is not None and group.mask.enabled)
-    if not is_faded:
-        _paint(group.layers, canvas, curve)
-        return
     if group.opacity == 0.0:
         return
+    stacks = _seen(group.layers, canvas.window)
+    if group.opacity == 1.0 and (group.mask is None or not group.mask.enabled):
+        _paint(stacks, canvas, curve)
+        return
     inside = canvas.copy()
-    _paint(group.layers, inside, curve)
+    _paint(stacks, inside, curve)
+    canvas.is_clear = inside.is_clear
     share = np.ones_like(canvas.alpha)
     cover(share, canvas.window, group.opacity, group.mask)
     for before, after in (

@@ -40,7 +40,27 @@ def to_float(array: NDArray[Any]) -> Float:
     scale = full_scale(array.dtype)
     if scale == 1:
         return array.astype(np.float32, copy=False)
-    return np.divide(array, np.float32(scale), dtype=np.float32)
+    return np.multiply(array, np.float32(1 / scale), dtype=np.float32)
+
+
+def channel_plane(pixels: Pixels, channel: int) -> Coverage:
+    """One channel of (h, w, 4) pixels, (h, w), in the dtype it is stored in."""
+    if pixels.dtype != np.uint8:
+        return pixels[..., channel]
+    # Shifting whole pixels runs through memory in order; picking every fourth byte does not.
+    packed = pixels.view(np.dtype("<u4"))[..., 0]
+    return (packed >> np.uint32(8 * channel)).astype(np.uint8)
+
+
+def to_float_plane(values: Coverage, out: Float, curve: Curve | None = None) -> None:
+    """Write (h, w) stored values to `out`, float32 0..1, sent through `curve` if there is one."""
+    scale = full_scale(values.dtype)
+    if curve is not None:
+        out[...] = curve(values) if scale == 1 else curve_table(curve, values.dtype)[values]
+        return
+    np.copyto(out, values, casting="same_kind")
+    if scale != 1:
+        out *= np.float32(1 / scale)
 
 
 def to_u8(array: NDArray[Any]) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""One strip of a composition: the `Canvas` being painted, the `Source` painted onto it.
+"""One tile of a composition: the `Canvas` being painted, the `Source` painted onto it.
 
 Planes are channels-first float32 so that every operation runs over contiguous memory. A canvas
 holds premultiplied colour, because nothing must be divided to paint on it in normal mode; a source
@@ -8,14 +8,12 @@ holds straight colour, because blend functions want it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from multiplane.core.blend import BLEND_MODES
-from multiplane.core.document import Layer, Mask
-from multiplane.core.pixels import Curve, Float, curve_table, full_scale
+from multiplane.core.document import Coverage, Layer, Mask
+from multiplane.core.pixels import Curve, Float, channel_plane, full_scale, to_float, to_float_plane
 from multiplane.core.window import Window, window_of
 
 _TINY = np.float32(1e-12)  # divides colour where alpha is 0; that colour is never used
@@ -23,11 +21,12 @@ _TINY = np.float32(1e-12)  # divides colour where alpha is 0; that colour is nev
 
 @dataclass
 class Canvas:
-    """premul_color: (3, h, w). alpha: (h, w). Both cover `window`."""
+    """premul_color: (3, h, w). alpha: (h, w). Both cover `window`. is_clear: nothing is painted."""
 
     window: Window
     premul_color: Float
     alpha: Float
+    is_clear: bool = True
 
     @classmethod
     def clear(cls, window: Window) -> Canvas:
@@ -35,7 +34,7 @@ class Canvas:
         return cls(window, np.zeros((3, *shape), np.float32), np.zeros(shape, np.float32))
 
     def copy(self) -> Canvas:
-        return Canvas(self.window, self.premul_color.copy(), self.alpha.copy())
+        return Canvas(self.window, self.premul_color.copy(), self.alpha.copy(), self.is_clear)
 
     def straight_color(self) -> Float:
         """(3, h, w), 0 where alpha is 0."""
@@ -56,55 +55,57 @@ class Source:
     alpha: Float
 
 
-def read_layer(layer: Layer, window: Window, curve: Curve | None) -> Source | None:
-    """The part of a layer that shows in `window`, or None when nothing does."""
+@dataclass
+class Glimpse:
+    """What a layer's stored alpha says before its colour is read: the `window` outside of which it
+    is 0, alpha (h, w) in there as it is stored, and whether all of it is full scale."""
+
+    window: Window
+    alpha: Coverage
+    is_full: bool
+
+
+def glimpse(layer: Layer, window: Window) -> Glimpse | None:
+    """A look at the part of a layer in `window`, or None when nothing of it shows there."""
     stored = window_of(layer)
     window = window.intersect(stored)
     if window.is_empty or layer.opacity == 0.0:
         return None
-    alpha = _read_plane(layer.pixels[(*window.within(stored), 3)])
-    cover(alpha, window, layer.opacity, layer.mask)
-    shown = _shown_part(alpha, window)
-    if shown.is_empty:
+    alpha = channel_plane(layer.pixels[window.within(stored)], 3)
+    if alpha.min() >= full_scale(alpha.dtype):
+        return Glimpse(window, alpha, True)
+    if alpha.max() <= 0:
         return None
-    rows, columns = shown.within(window)
-    pixels = layer.pixels[shown.within(stored)]
-    color = np.empty((3, shown.height, shown.width), np.float32)
-    for channel in range(3):
-        _read_plane(pixels[..., channel], curve, out=color[channel])
-    return Source(shown, color, alpha[rows, columns])
-
-
-def _read_plane(
-    values: NDArray[Any], curve: Curve | None = None, out: Float | None = None
-) -> Float:
-    """(h, w) stored values -> contiguous float32 0..1, through `curve` if there is one."""
-    if out is None:
-        out = np.empty(values.shape, np.float32)
-    scale = full_scale(values.dtype)
-    if curve is None:
-        np.copyto(out, values, casting="unsafe")
-        if scale != 1:
-            out /= np.float32(scale)
-    elif scale != 1:
-        np.take(curve_table(curve, values.dtype), values, out=out, mode="clip")
-    else:
-        np.copyto(out, curve(values.astype(np.float32, copy=False)))
-    return out
-
-
-def _shown_part(alpha: Float, window: Window) -> Window:
-    """The rows and columns of `window` outside of which alpha is 0."""
-    rows = np.flatnonzero(alpha.max(axis=1) > 0.0)
-    if rows.size == 0:
-        return Window(window.left, window.top, window.left, window.top)
-    columns = np.flatnonzero(alpha.max(axis=0) > 0.0)
-    return Window(
+    if alpha[0].any() and alpha[-1].any() and alpha[:, 0].any() and alpha[:, -1].any():
+        return Glimpse(window, alpha, False)
+    rows = np.flatnonzero(alpha.any(axis=1))
+    columns = np.flatnonzero(alpha.any(axis=0))
+    shown = Window(
         window.left + int(columns[0]),
         window.top + int(rows[0]),
         window.left + int(columns[-1]) + 1,
         window.top + int(rows[-1]) + 1,
     )
+    return Glimpse(shown, alpha[shown.within(window)], False)
+
+
+def hides_below(layer: Layer, seen: Glimpse, window: Window) -> bool:
+    """Whether the layer alone decides every pixel of `window`."""
+    is_masked = layer.mask is not None and layer.mask.enabled
+    is_plain = layer.blend == "normal" and layer.opacity == 1.0 and not is_masked
+    return is_plain and seen.is_full and seen.window == window
+
+
+def read_layer(layer: Layer, seen: Glimpse, curve: Curve | None) -> Source:
+    """The part of a layer that was glimpsed, its colour sent through `curve` if there is one."""
+    alpha = np.empty(seen.alpha.shape, np.float32)
+    to_float_plane(seen.alpha, alpha)
+    cover(alpha, seen.window, layer.opacity, layer.mask)
+    pixels = layer.pixels[seen.window.within(window_of(layer))]
+    color = np.empty((3, *alpha.shape), np.float32)
+    for channel in range(3):
+        to_float_plane(channel_plane(pixels, channel), color[channel], curve)
+    return Source(seen.window, color, alpha)
 
 
 def cover(alpha: Float, window: Window, opacity: float, mask: Mask | None) -> None:
@@ -119,7 +120,7 @@ def cover(alpha: Float, window: Window, opacity: float, mask: Mask | None) -> No
         alpha *= np.float32(mask.outside)
         return
     coverage = np.full(alpha.shape, mask.outside, np.float32)
-    coverage[inner.within(window)] = _read_plane(mask.pixels[inner.within(stored)])
+    coverage[inner.within(window)] = to_float(mask.pixels[inner.within(stored)])
     alpha *= coverage
 
 
@@ -131,6 +132,11 @@ def blend_onto(canvas: Canvas, source: Source, mode: str) -> None:
     at = source.window.within(canvas.window)
     backdrop, backdrop_alpha = canvas.premul_color[(slice(None), *at)], canvas.alpha[at]
     color, alpha = source.color, source.alpha
+    if canvas.is_clear:
+        canvas.is_clear = False
+        np.multiply(color, alpha, out=backdrop)
+        backdrop_alpha[...] = alpha
+        return
     is_opaque = bool(backdrop_alpha.min() >= 1.0)
     if mode != "normal" and backdrop_alpha.max() > 0.0:
         blend = BLEND_MODES[mode]
