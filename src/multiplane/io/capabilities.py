@@ -219,6 +219,8 @@ def check(document: LayerDocument, path: str | os.PathLike[str], table: Capabili
             + ": change these, or save as a planes folder"
         )
     told = [f for f in found if getattr(table, f) == "bakes"]
+    if "layers" in told:  # which takes the rest in
+        told = [f for f in told if f in ("layers", "hidden", "floats", "linear_floats")]
     if told:
         baked(
             f"{os.fspath(path)}: {table.title} does not hold "

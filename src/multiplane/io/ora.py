@@ -39,7 +39,7 @@ from multiplane.io.metadata import (
 MIMETYPE = "image/openraster"
 NAMESPACE = "urn:multiplane:ora:1"
 _ROLE, _PROVENANCE, _CLIPS = (f"{{{NAMESPACE}}}{key}" for key in ("role", "provenance", "clips"))
-_MAX_STACK_BYTES = 32 << 20
+_MAX_STACK_BYTES = 8 << 20
 _MAX_MEMBERS = 10_000
 _ATOP = "svg:src-atop"
 
@@ -216,6 +216,8 @@ class _Reader:
             self.budget.node(depth)
             if element.tag == "layer":
                 found.append(self.layer(element))
+                if found[-1].clip and _CLIPS not in stack.attrib:
+                    self.tell_of_atop(found)
             elif element.tag == "stack" and self.is_clip_run(element):
                 found += self.clip_run(element, depth)
             elif element.tag == "stack":
@@ -223,6 +225,14 @@ class _Reader:
             else:
                 baked(f"{self.path}: <{element.tag}> {element.get('name', '')!r} is left out")
         return tuple(found)
+
+    def tell_of_atop(self, found: list[Layer | Group]) -> None:
+        """Another program's src-atop paints on all that is below, a clipped layer on one layer."""
+        if len([node for node in found if not node.clip]) > 1:
+            baked(
+                f"{self.path}: layer {found[-1].name!r} paints on everything below it ({_ATOP}): "
+                "read as clipped to the layer below"
+            )
 
     def is_clip_run(self, stack: ElementTree.Element) -> bool:
         """Whether this is a stack that `_add_nodes` made, and no one has changed since."""
