@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multiplane.core.document import ColorSpace, Group, Layer, LayerDocument, Pixels
+from multiplane.core.document import PASS_THROUGH, ColorSpace, Group, Layer, LayerDocument, Pixels
 from multiplane.core.pixels import Curve, Float, curve_between, to_dtype, to_float
 from multiplane.core.tile import (
     Canvas,
@@ -101,6 +101,7 @@ def _render(
     to_light = curve_between(document.space, light)
     to_shown = curve_between(light, shown)
     page = Window(0, 0, width, height)
+    is_bounded = all(layer.pixels.dtype.kind != "f" for layer in document.leaves())
 
     def render_tile(corner: tuple[int, int]) -> None:
         left, top = corner
@@ -114,7 +115,7 @@ def _render(
                 return
         canvas = Canvas.clear(window)
         _paint(stacks, canvas, to_light)
-        _store(canvas, to_shown, out)
+        _store(canvas, to_shown, out, is_bounded)
 
     corners = [(x, y) for y in range(0, height, TILE_HEIGHT) for x in range(0, width, TILE_WIDTH)]
     workers = min(threads or os.cpu_count() or 1, MAX_THREADS, len(corners))
@@ -123,18 +124,22 @@ def _render(
             pass
 
 
-def _store(canvas: Canvas, curve: Curve | None, out: NDArray[Any]) -> None:
-    """Write a canvas as straight pixels: out (h, w, 4) float32 or uint8."""
-    color = canvas.premul_color
-    if canvas.alpha.min() < 1.0:
+def _store(canvas: Canvas, curve: Curve | None, out: NDArray[Any], is_bounded: bool) -> None:
+    """Write a canvas as straight pixels: out (h, w, 4) float32 or uint8.
+
+    is_bounded: no value can lie outside 0..1, so none needs clipping."""
+    color, alpha = canvas.premul_color, canvas.alpha
+    if alpha.min() < 1.0:
         color = canvas.straight_color()
     if curve is not None:
         color = curve(color)
-    for channel, plane in enumerate((*color, canvas.alpha)):
-        if out.dtype == np.uint8:
-            plane = plane * np.float32(255.0)
+    if out.dtype == np.uint8:
+        color, alpha = (plane * np.float32(255.0) for plane in (color, alpha))
+        for plane in (color, alpha):
             plane += np.float32(0.5)
-            np.clip(plane, 0.0, 255.0, out=plane)
+            if not is_bounded:
+                np.clip(plane, 0.0, 255.0, out=plane)
+    for channel, plane in enumerate((*color, alpha)):
         np.copyto(out[..., channel], plane, casting="unsafe")
 
 
@@ -188,7 +193,7 @@ def _seen(nodes: tuple[Layer | Group, ...], window: Window) -> list[_Stack]:
 
 def _paint(stacks: list[_Stack], canvas: Canvas, curve: Curve | None) -> None:
     for base, clipped, seen in stacks:
-        if isinstance(base, Group) and base.blend == "pass-through" and not clipped:
+        if isinstance(base, Group) and base.blend == PASS_THROUGH and not clipped:
             _pass_through(base, canvas, curve)
             continue
         source = _source(base, canvas.window, seen, curve)
@@ -203,7 +208,7 @@ def _paint(stacks: list[_Stack], canvas: Canvas, curve: Curve | None) -> None:
 
 def _own_mode(node: Layer | Group) -> str:
     """The mode an isolated node blends in."""
-    return "normal" if node.blend == "pass-through" else node.blend
+    return "normal" if node.blend == PASS_THROUGH else node.blend
 
 
 def _source(

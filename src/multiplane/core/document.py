@@ -17,11 +17,14 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from multiplane.core.blend import BLEND_MODES
+
 Pixels: TypeAlias = NDArray[Any]  # (H, W, 4) uint8 | uint16 | float32, straight alpha
 Coverage: TypeAlias = NDArray[Any]  # (H, W) uint8 | uint16 | float32
 ColorSpace = Literal["srgb", "linear"]
 Role = Literal["foreground", "background", "composite", "shadow", "residual"]
 
+PASS_THROUGH = "pass-through"  # the blend of a group that does not isolate what it holds
 PIXEL_DTYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
 
@@ -86,7 +89,7 @@ class Layer:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", _freeze(self.pixels, "(H, W, 4)", 4))
-        _check_compositing(self.name, self.opacity)
+        _check_compositing(self.name, self.opacity, self.blend, tuple(BLEND_MODES))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -107,19 +110,22 @@ class Group:
     name: str
     layers: tuple[Layer | Group, ...]
     opacity: float = 1.0
-    blend: str = "pass-through"
+    blend: str = PASS_THROUGH
     visible: bool = True
     mask: Mask | None = None
     clip: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
-        _check_compositing(self.name, self.opacity)
+        modes = (PASS_THROUGH, *BLEND_MODES)
+        _check_compositing(self.name, self.opacity, self.blend, modes)
 
 
-def _check_compositing(name: str, opacity: float) -> None:
+def _check_compositing(name: str, opacity: float, blend: str, modes: tuple[str, ...]) -> None:
     if not 0.0 <= opacity <= 1.0:
         raise ValueError(f"opacity of {name!r} must be 0..1, got {opacity}")
+    if blend not in modes:
+        raise ValueError(f"unknown blend mode {blend!r} of {name!r}: use one of {', '.join(modes)}")
 
 
 @dataclass(frozen=True)

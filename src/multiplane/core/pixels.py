@@ -43,17 +43,18 @@ def to_float(array: NDArray[Any]) -> Float:
     return np.multiply(array, np.float32(1 / scale), dtype=np.float32)
 
 
-def channel_plane(pixels: Pixels, channel: int) -> Coverage:
-    """One channel of (h, w, 4) pixels, (h, w), in the dtype it is stored in."""
-    if pixels.dtype != np.uint8:
-        return pixels[..., channel]
-    # Shifting whole pixels runs through memory in order; picking every fourth byte does not.
-    packed = pixels.view(np.dtype("<u4"))[..., 0]
-    return (packed >> np.uint32(8 * channel)).astype(np.uint8)
+def _packed(pixels: Pixels) -> NDArray[np.uint32]:
+    """(h, w, 4) uint8 pixels as (h, w) numbers, red lowest: whole pixels in memory order are
+    several times sooner read than every fourth byte."""
+    return pixels.view(np.dtype("<u4"))[..., 0]
 
 
-def to_float_plane(values: Coverage, out: Float, curve: Curve | None = None) -> None:
-    """Write (h, w) stored values to `out`, float32 0..1, sent through `curve` if there is one."""
+def read_plane(pixels: Pixels, channel: int, out: Float, curve: Curve | None = None) -> None:
+    """Write one channel of (h, w, 4) pixels to `out`, (h, w) float32 0..1, through `curve` if there
+    is one: `to_float(pixels)[..., channel]`, sooner."""
+    values: NDArray[Any] = pixels[..., channel]
+    if pixels.dtype == np.uint8:
+        values = (_packed(pixels) >> np.uint32(8 * channel)).astype(np.uint8)
     scale = full_scale(values.dtype)
     if curve is not None:
         out[...] = curve(values) if scale == 1 else curve_table(curve, values.dtype)[values]
@@ -61,6 +62,22 @@ def to_float_plane(values: Coverage, out: Float, curve: Curve | None = None) -> 
     np.copyto(out, values, casting="same_kind")
     if scale != 1:
         out *= np.float32(1 / scale)
+
+
+def alpha_range(pixels: Pixels) -> tuple[float, float]:
+    """(least, greatest) alpha of (h, w, 4) pixels, 0..1, as far as it takes to tell a part that is
+    clear or opaque throughout from any other: (0, 0) and (1, 1) are exact, the rest is a bound."""
+    scale = full_scale(pixels.dtype)
+    first = float(pixels[0, 0, 3]) / scale
+    if 0.0 < first < 1.0:
+        return first, first
+    if pixels.dtype == np.uint8:
+        packed = _packed(pixels)
+        if first == 0.0:
+            return 0.0, float(packed.max() >> np.uint32(24)) / scale
+        return float(packed.min() >> np.uint32(24)) / scale, 1.0
+    alpha = pixels[..., 3]
+    return float(alpha.min()) / scale, float(alpha.max()) / scale
 
 
 def to_u8(array: NDArray[Any]) -> NDArray[np.uint8]:

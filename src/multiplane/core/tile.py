@@ -8,12 +8,13 @@ holds straight colour, because blend functions want it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from multiplane.core.blend import BLEND_MODES
-from multiplane.core.document import Coverage, Layer, Mask
-from multiplane.core.pixels import Curve, Float, channel_plane, full_scale, to_float, to_float_plane
+from multiplane.core.document import Layer, Mask
+from multiplane.core.pixels import Curve, Float, alpha_range, read_plane, to_float
 from multiplane.core.window import Window, window_of
 
 _TINY = np.float32(1e-12)  # divides colour where alpha is 0; that colour is never used
@@ -55,38 +56,22 @@ class Source:
     alpha: Float
 
 
-@dataclass
-class Glimpse:
-    """What a layer's stored alpha says before its colour is read: the `window` outside of which it
-    is 0, alpha (h, w) in there as it is stored, and whether all of it is full scale."""
+class Glimpse(NamedTuple):
+    """The part of a layer to read: its `window`, and whether all of it is opaque as stored."""
 
     window: Window
-    alpha: Coverage
     is_full: bool
 
 
 def glimpse(layer: Layer, window: Window) -> Glimpse | None:
-    """A look at the part of a layer in `window`, or None when nothing of it shows there."""
+    """The part of a layer that lies in `window`, or None when nothing of it shows there."""
     stored = window_of(layer)
     window = window.intersect(stored)
     if window.is_empty or layer.opacity == 0.0:
         return None
-    alpha = channel_plane(layer.pixels[window.within(stored)], 3)
-    if alpha.min() >= full_scale(alpha.dtype):
-        return Glimpse(window, alpha, True)
-    if alpha.max() <= 0:
-        return None
-    if alpha[0].any() and alpha[-1].any() and alpha[:, 0].any() and alpha[:, -1].any():
-        return Glimpse(window, alpha, False)
-    rows = np.flatnonzero(alpha.any(axis=1))
-    columns = np.flatnonzero(alpha.any(axis=0))
-    shown = Window(
-        window.left + int(columns[0]),
-        window.top + int(rows[0]),
-        window.left + int(columns[-1]) + 1,
-        window.top + int(rows[-1]) + 1,
-    )
-    return Glimpse(shown, alpha[shown.within(window)], False)
+    pixels = layer.pixels[window.within(stored)]
+    least, greatest = alpha_range(pixels)
+    return None if greatest <= 0.0 else Glimpse(window, least >= 1.0)
 
 
 def hides_below(layer: Layer, seen: Glimpse, window: Window) -> bool:
@@ -98,13 +83,14 @@ def hides_below(layer: Layer, seen: Glimpse, window: Window) -> bool:
 
 def read_layer(layer: Layer, seen: Glimpse, curve: Curve | None) -> Source:
     """The part of a layer that was glimpsed, its colour sent through `curve` if there is one."""
-    alpha = np.empty(seen.alpha.shape, np.float32)
-    to_float_plane(seen.alpha, alpha)
-    cover(alpha, seen.window, layer.opacity, layer.mask)
     pixels = layer.pixels[seen.window.within(window_of(layer))]
-    color = np.empty((3, *alpha.shape), np.float32)
+    color = np.empty((3, *pixels.shape[:2]), np.float32)
     for channel in range(3):
-        to_float_plane(channel_plane(pixels, channel), color[channel], curve)
+        read_plane(pixels, channel, color[channel], curve)
+    alpha = np.ones(pixels.shape[:2], np.float32)
+    if not seen.is_full:
+        read_plane(pixels, 3, alpha)
+    cover(alpha, seen.window, layer.opacity, layer.mask)
     return Source(seen.window, color, alpha)
 
 
