@@ -5,9 +5,9 @@ Everything here is numpy and Pillow; training moves the arrays to its device.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from multiplane.core.pixels import resize
 from multiplane.data.shards import read_shard
+from multiplane.io.atomic import replacing
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,12 +111,12 @@ def read_assets(
         planes = []
         for sample, picture in read_samples(paths):
             metadata.append(sample)
-            planes.append(resized(np.asarray(picture.convert("RGBA")), size))
+            whole = np.asarray(picture.convert("RGBA"))
+            shrinks = max(picture.size) >= size
+            planes.append(resize(whole, (size, size), "area" if shrinks else "lanczos"))
         pixels = np.ascontiguousarray(np.stack(planes).transpose(0, 3, 1, 2))
-        partial = cache.with_name(f"{cache.name}.{os.getpid()}.partial")
-        with partial.open("wb") as file:
+        with replacing(cache) as partial, partial.open("wb") as file:
             np.save(file, pixels)
-        os.replace(partial, cache)
     weights = np.array([sample.get("weight", 1.0) for sample in metadata], np.float32)
     return AssetPool(
         pixels=pixels,
@@ -139,34 +141,14 @@ def read_plates(folder: Path, split: str | None = "train", height: int = 128) ->
     return plates
 
 
-def read_backgrounds(folder: Path, split: str | None = "train", height: int = 128):
+def read_backgrounds(
+    folder: Path, split: str | None = "train", height: int = 128
+) -> list[NDArray[np.uint8]]:
     """Only the pixels of `read_plates`: a list of (3, H, W) uint8."""
     return [plate.pixels for plate in read_plates(folder, split, height)]
 
 
-def resized(pixels: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """(H, W, 4) straight RGBA -> (size, size, 4) by area, in premultiplied float.
-
-    Colour under alpha 0 does not bleed in; where nothing is left the colour becomes 0."""
-    if pixels.shape[:2] == (size, size):
-        return pixels
-    alpha = pixels[..., 3].astype(np.float32) / 255
-    planes = [pixels[..., channel].astype(np.float32) * alpha for channel in range(3)]
-    method = Image.Resampling.BOX if pixels.shape[0] >= size else Image.Resampling.BICUBIC
-    small = [
-        np.asarray(Image.fromarray(plane).resize((size, size), method))
-        for plane in (*planes, alpha)
-    ]
-    clear = np.clip(small[3], 0, 1)
-    colour = np.stack(small[:3], -1) / np.maximum(clear, 1 / 1024)[..., None]
-    colour[clear < 1 / 512] = 0
-    straight = np.concatenate([np.clip(colour, 0, 255), 255 * clear[..., None]], -1)
-    return np.round(straight).astype(np.uint8)
-
-
 def _fingerprint(paths: Sequence[Path]) -> str:
     """Changes whenever one of the shards does."""
-    import hashlib
-
     text = "".join(f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

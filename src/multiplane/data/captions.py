@@ -5,15 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-_MASS = frozenset(
+
+def word_set(text: str) -> frozenset[str]:
+    """The set of words of a text."""
+    return frozenset(text.split())
+
+
+_MASS = word_set(
     "bacon bread broccoli butter cheese clothing coral corn cooked curry dna fire fog garlic "
     "ginger honey ice jeans lightning luggage mail mate money nail popcorn rain rice salt sake "
-    "scissors shorts skis snow soap spaghetti sushi thread wood yarn".split()
+    "scissors shorts skis snow soap spaghetti sushi thread wood yarn"
 )
-_SINGULAR_S = frozenset(
+_SINGULAR_S = word_set(
     "bus cactus compass cross dress glass grass hibiscus lotus octopus rhinoceros "
     "hippopotamus walrus sledge circus canvas virus abacus menorah necklace "
-    "gymnasium harness princess mattress asparagus iris cyclops chess tennis canoeist".split()
+    "gymnasium harness princess mattress asparagus iris cyclops chess tennis canoeist"
 )
 _DEFINITE = ("Earth", "Statue of Liberty", "Kaaba", "Milky Way", "Moon", "Sun")
 _SILENT_H = ("hour", "honest", "heir")

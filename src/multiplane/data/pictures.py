@@ -7,19 +7,24 @@ import json
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from multiplane.data.records import Asset
 from multiplane.data.shards import BrokenSource, Member
 
+FORM = 1  # raise it when the bytes of a sample change for the same source
 FOREGROUND_SIZE = 256
 BACKGROUND_HEIGHT = 512
+MAX_PIXELS = 40_000_000
 
 
 def open_picture(path: Path, mode: str) -> Image.Image:
     """The picture decoded in full. Raises BrokenSource when it is missing or damaged."""
     try:
         with Image.open(path) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise BrokenSource(f"too large: {picture.width} x {picture.height} pixels")
             picture.load()
             return picture.convert(mode)
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError) as error:
@@ -33,23 +38,50 @@ def sample_members(asset: Asset) -> list[Member]:
     if asset.kind == "background":
         picture = background_bytes(asset.path)
     else:
-        picture = cutout_bytes(asset.path, keep_size=asset.kind == "gallery")
+        picture = cutout_bytes(
+            asset.path, keep_size=asset.kind == "gallery", needs_colour=asset.needs_colour
+        )
     return [("json", json.dumps(asset.to_json(), ensure_ascii=False).encode()), ("webp", picture)]
 
 
-def cutout_bytes(path: Path, *, keep_size: bool = False) -> bytes:
-    """A transparent picture as a 256 x 256 WebP: untouched when it is one, else lossless.
+def cutout_bytes(path: Path, *, keep_size: bool = False, needs_colour: bool = False) -> bytes:
+    """A transparent picture as a 256 x 256 WebP: untouched when it is one, else cropped
+    to what is visible, centred, and lossless.
 
-    keep_size: square, but no larger than it came."""
+    keep_size: square, but whole and no larger than it came. needs_colour: refuse line art."""
     picture = open_picture(path, "RGBA")
+    if factor := max(picture.size) // (4 * FOREGROUND_SIZE):
+        picture = picture.convert("RGBa").reduce(factor + 1).convert("RGBA")
     alpha = np.asarray(picture)[..., 3]
     if (alpha > 8).mean() < 0.01:
         raise BrokenSource("nothing visible: under 1 % of the picture is opaque")
     if (alpha > 247).mean() > 0.985:
         raise BrokenSource("no transparency: more than 98.5 % of the picture is opaque")
+    if needs_colour and _saturation(np.asarray(picture)) < 0.08:
+        raise BrokenSource("line art: hardly any colour")
     if path.suffix == ".webp" and picture.size == (FOREGROUND_SIZE, FOREGROUND_SIZE):
         return path.read_bytes()
-    return webp(fit_square(picture, max(picture.size) if keep_size else FOREGROUND_SIZE))
+    if keep_size:
+        return webp(fit_square(picture, max(picture.size)))
+    return webp(fit_square(picture.crop(_with_margin(alpha)), FOREGROUND_SIZE))
+
+
+def _with_margin(alpha: NDArray[np.uint8], share: float = 0.04) -> tuple[int, int, int, int]:
+    """(left, top, right, bottom) around what is visible, with a margin; may reach outside."""
+    rows, columns = (np.flatnonzero((alpha > 8).any(axis=axis)) for axis in (1, 0))
+    margin = round(share * max(rows[-1] - rows[0], columns[-1] - columns[0]))
+    return (
+        int(columns[0]) - margin,
+        int(rows[0]) - margin,
+        int(columns[-1]) + 1 + margin,
+        int(rows[-1]) + 1 + margin,
+    )
+
+
+def _saturation(pixels: NDArray[np.uint8]) -> float:
+    """Mean distance between the strongest and weakest channel where the picture is opaque, 0..1."""
+    colour = pixels[..., :3][pixels[..., 3] > 127].astype(np.float32)
+    return float((colour.max(-1) - colour.min(-1)).mean() / 255) if len(colour) else 0.0
 
 
 def background_bytes(path: Path) -> bytes:

@@ -19,7 +19,8 @@ class Asset:
 
     concept: what it shows, one id for every variant of it. root: the wider concept the held-out
     split goes by, so that near twins ("man surfing", "woman surfing") never part. weight: how
-    often training should draw it beside the others of its kind.
+    often training should draw it beside the others of its kind. needs_colour: refuse it when it
+    is black line art.
     """
 
     key: str
@@ -37,10 +38,15 @@ class Asset:
     split: Split
     weight: float = 1.0
     horizon: float | None = None
+    needs_colour: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The sample's metadata; the path it was read from stays out."""
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "path"}
+        fields = {
+            name: getattr(self, name)
+            for name in self.__dataclass_fields__
+            if name not in ("path", "needs_colour")
+        }
         return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-Member = tuple[str, bytes]
+from multiplane.io.atomic import replacing
+
+Member: TypeAlias = tuple[str, bytes]  # (suffix, content)
+Sample: TypeAlias = tuple[str, Callable[[], list[Member]]]  # (key, what makes its members)
 
 
 @dataclass(frozen=True)
@@ -37,36 +39,30 @@ class BrokenSource(Exception):
 
 
 def write_shard(
-    folder: Path,
-    name: str,
-    samples: Iterable[tuple[str, Callable[[], list[Member]]]],
-    *,
-    plan: str,
-    about: dict[str, Any],
+    folder: Path, name: str, samples: Iterable[Sample], *, plan: str, about: dict[str, Any]
 ) -> ShardNote:
-    """Write `folder/name` from (key, make) pairs; a sample whose make raises BrokenSource is
-    skipped and noted. Members get no dates and no owners: same samples, same bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{name}.partial"
+    """Write `folder/name`; a sample whose make raises BrokenSource is skipped and noted.
+
+    Members get no dates and no owners: same samples, same bytes."""
     skipped: list[tuple[str, str]] = []
     count = 0
-    with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for key, make in samples:
-            try:
-                members = make()
-            except BrokenSource as error:
-                skipped.append((key, str(error)))
-                continue
-            count += 1
-            for suffix, data in members:
-                info = tarfile.TarInfo(f"{key}.{suffix}")
-                info.size = len(data)
-                info.mode = 0o644
-                tar.addfile(info, io.BytesIO(data))
-    note = ShardNote(
-        name, count, sha256_of(partial), partial.stat().st_size, tuple(skipped), plan, about
-    )
-    os.replace(partial, folder / name)
+    (folder / f"{name}.json").unlink(missing_ok=True)
+    with replacing(folder / name) as partial:
+        with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
+            for key, make in samples:
+                try:
+                    members = make()
+                except BrokenSource as error:
+                    skipped.append((key, str(error)))
+                    continue
+                count += 1
+                for suffix, data in members:
+                    info = tarfile.TarInfo(f"{key}.{suffix}")
+                    info.size = len(data)
+                    info.mode = 0o644
+                    tar.addfile(info, io.BytesIO(data))
+        size, digest = partial.stat().st_size, sha256_of(partial)
+    note = ShardNote(name, count, digest, size, tuple(skipped), plan, about)
     write_json(folder / f"{name}.json", asdict(note))
     return note
 
@@ -83,10 +79,9 @@ def finished_shard(folder: Path, name: str, plan: str) -> ShardNote | None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON to a temporary name, then rename."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
-    os.replace(partial, path)
+    """Write JSON, whole or not at all."""
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
 
 
 def sha256_of(path: Path) -> str:

@@ -1,0 +1,196 @@
+"""From a recipe to shards: planned in full first, then written shard by shard, resumable at any
+point because a finished shard is recognised by its plan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from multiplane import __version__
+from multiplane.core.config import to_table
+from multiplane.data.collections import COLLECTIONS, collection_assets
+from multiplane.data.pictures import FORM, sample_members
+from multiplane.data.recipe import DataRecipe
+from multiplane.data.records import Asset, Kind
+from multiplane.data.scenes import SCENE_FORM, scene_samples
+from multiplane.data.shards import Sample, ShardNote, finished_shard, write_json, write_shard
+from multiplane.weights.sources import source
+
+# (shards done, shards in all, name of the shard at hand)
+BuildProgress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """A shard before it is written. plan: a hash of everything its bytes depend on."""
+
+    name: str
+    plan: str
+    about: dict[str, Any]
+    samples: tuple[Sample, ...]
+
+
+def build(
+    recipe: DataRecipe, out: Path, base: Path, progress: BuildProgress | None = None
+) -> dict[str, Any]:
+    """Write `out/assets` and, when the recipe asks for scenes, `out/scenes`; returns the asset
+    manifest. base: folder of the recipe file. A second run does only what is missing."""
+    assets = gather(recipe, base)
+    plans = plan_assets(assets, recipe.samples_per_shard)
+    manifest = _write(out / "assets", plans, recipe, progress)
+    if recipe.scenes.count:
+        _write(out / "scenes", plan_scenes(recipe, out / "assets"), recipe, progress)
+    return manifest
+
+
+def gather(recipe: DataRecipe, base: Path) -> list[Asset]:
+    """Every asset the recipe asks for, fetched. Raises ValueError when two share a key."""
+    wanted: list[tuple[Kind, tuple[str, ...]]] = [
+        ("foreground", recipe.foregrounds),
+        ("background", recipe.backgrounds),
+        ("gallery", recipe.gallery),
+    ]
+    assets = [
+        asset
+        for kind, names in wanted
+        for name in names
+        for asset in collection_assets(name, kind, recipe.licence_classes, base)
+    ]
+    seen: dict[str, Asset] = {}
+    for asset in assets:
+        if asset.key in seen:
+            raise ValueError(f"{asset.path} and {seen[asset.key].path} share the key {asset.key}")
+        seen[asset.key] = asset
+    return assets
+
+
+def plan_assets(assets: Sequence[Asset], samples_per_shard: int) -> list[ShardPlan]:
+    """One run of shards for each kind, style and split, so that a reader opens only its own."""
+    pools: dict[tuple[str, str, str], list[Asset]] = {}
+    for asset in assets:
+        split = "all" if asset.kind == "gallery" else asset.split
+        pools.setdefault((asset.kind, asset.style, split), []).append(asset)
+    plans = []
+    for (kind, style, split), pool in pools.items():
+        for number, start in enumerate(range(0, len(pool), samples_per_shard)):
+            part = pool[start : start + samples_per_shard]
+            about = {
+                "kind": kind,
+                "style": style,
+                "split": split,
+                "source": sorted({asset.source for asset in part}),
+                "licence": sorted({asset.licence for asset in part}),
+            }
+            plans.append(
+                ShardPlan(
+                    name=f"{kind}-{style}-{split}-{number:03d}.tar",
+                    plan=_hash([FORM, about, [[_size(a.path), a.to_json()] for a in part]]),
+                    about=about,
+                    samples=tuple((asset.key, _maker(asset)) for asset in part),
+                )
+            )
+    return plans
+
+
+def plan_scenes(recipe: DataRecipe, assets: Path) -> list[ShardPlan]:
+    """One shard of held-out scenes for each size."""
+    wanted = recipe.scenes
+    manifest = json.loads((assets / "manifest.json").read_text("utf-8"))
+    used = [note["sha256"] for note in manifest["shards"] if note["about"]["split"] == "heldout"]
+    plans = []
+    for size in wanted.sizes:
+        about = {"kind": "scene", "style": wanted.style, "split": "heldout", "size": size}
+        plans.append(
+            ShardPlan(
+                name=f"scene-{wanted.style}-heldout-{size}.tar",
+                plan=_hash([SCENE_FORM, about, to_table(wanted), used]),
+                about=about,
+                samples=tuple(scene_samples(wanted, assets, size)),
+            )
+        )
+    return plans
+
+
+def _maker(asset: Asset):
+    return lambda: sample_members(asset)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else -1
+
+
+def _hash(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write(
+    folder: Path, plans: Sequence[ShardPlan], recipe: DataRecipe, progress: BuildProgress | None
+) -> dict[str, Any]:
+    """Write the shards that are missing, drop those no plan wants, then the manifest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    notes: list[ShardNote] = []
+    for done, plan in enumerate(plans):
+        if progress:
+            progress(done, len(plans), plan.name)
+        note = finished_shard(folder, plan.name, plan.plan)
+        if note is None:
+            (folder / "manifest.json").unlink(missing_ok=True)
+            note = write_shard(folder, plan.name, plan.samples, plan=plan.plan, about=plan.about)
+        notes.append(note)
+    if progress:
+        progress(len(plans), len(plans), "")
+    _drop_unwanted(folder, {plan.name for plan in plans})
+    manifest = _manifest(notes, recipe)
+    write_json(folder / "manifest.json", manifest)
+    return manifest
+
+
+def _drop_unwanted(folder: Path, wanted: set[str]) -> None:
+    """Shards of an earlier recipe, recognised by their notes, and partial files of a killed run."""
+    for note in folder.glob("*.tar.json"):
+        if note.name.removesuffix(".json") not in wanted:
+            (folder / note.name.removesuffix(".json")).unlink(missing_ok=True)
+            note.unlink()
+    for partial in folder.glob(".[!.]*.tmp"):
+        partial.unlink()
+
+
+def _manifest(notes: Sequence[ShardNote], recipe: DataRecipe) -> dict[str, Any]:
+    counts: dict[str, int] = {}
+    for note in notes:
+        pool = "-".join(str(note.about[part]) for part in ("kind", "style", "split"))
+        counts[pool] = counts.get(pool, 0) + note.count
+    return {
+        "version": __version__,
+        "recipe": to_table(recipe),
+        "counts": counts,
+        "skipped": [
+            {"shard": note.name, "key": key, "reason": reason}
+            for note in notes
+            for key, reason in note.skipped
+        ],
+        "sources": _sources(recipe),
+        "shards": [asdict(note) for note in notes],
+    }
+
+
+def _sources(recipe: DataRecipe) -> list[dict[str, Any]]:
+    names = (*recipe.foregrounds, *recipe.backgrounds, *recipe.gallery)
+    packages = dict.fromkeys(
+        package for name in names if name in COLLECTIONS for package in COLLECTIONS[name].packages
+    )
+    return [
+        {
+            "source": source(name).source,
+            "sha256": source(name).sha256,
+            "licence": source(name).licence,
+            "licence_class": source(name).licence_class,
+            "use": source(name).use,
+        }
+        for name in packages
+    ]

