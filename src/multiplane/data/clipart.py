@@ -53,11 +53,12 @@ _SERIES = re.compile(
     re.IGNORECASE,
 )
 _STOP = word_set(
-    "a an the of in on with and d bw bn b w md v ii e da di la le al il io s j piccolo turbo lowtec clothing"
+    "a an the of in on with and d bw bn b w md v ii e da di la le al il io s j "
+    "piccolo turbo lowtec clothing"
 )
 _UNWANTED = re.compile(
-    r"print\b|print_|arrow|note_|note\b|recycl|out.?box|two.?way|metro|liberty|\bpark|al_bar|hide_girl|water_fight|"
-    r"antenna|video_|food_|movie|text|iron_?on|wedding_sign|school_fall|banner|border|"
+    r"print\b|print_|arrow|note_|note\b|recycl|out.?box|two.?way|metro|liberty|\bpark|"
+    r"al_bar|hide_girl|water_fight|antenna|video_|food_|movie|text|iron_?on|wedding_sign|school_fall|banner|border|"
     r"mateya|linda_kim|bus_(lane|opposite)|kurt_cagl|dead_frogs|fireman_enrique|scale_01|tramway|"
     r"mosquito_peterm|blue_dragonfly|casinista|transportation/(horse|airplane)|"
     r"tux|logo|symbol|simbol|sign\b|flag|icon|silhou|contour|outline|corner|menu|diagram|button|"

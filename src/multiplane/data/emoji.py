@@ -26,7 +26,7 @@ DROPPED_LABELS = frozenset(
     sunrise over mountains|sunrise|cityscape at dusk|sunset|bridge at night|milky way|fog|
     mahjong red dragon|joker|spade suit|heart suit|diamond suit|club suit|dotted line face|
     chart increasing|chart decreasing|bar chart|chart increasing with yen|eye|mouth|
-    motorway|railway track|water wave|input numbers|ATM sign|level slider|film frames|
+    middle finger|motorway|railway track|water wave|input numbers|ATM sign|level slider|film frames|
     world map|map of Japan|x-ray|identification card|placard|dashing away|high voltage""".replace(
         "\n", ""
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -17,17 +18,22 @@ FORM = 1  # raise it when the bytes of a sample change for the same source
 FOREGROUND_SIZE = 256
 BACKGROUND_HEIGHT = 512
 MAX_PIXELS = 40_000_000
+# What Pillow raises for missing, damaged and lying files.
+UNREADABLE = (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError)
 
 
 def open_picture(path: Path, mode: str) -> Image.Image:
     """The picture decoded in full. Raises BrokenSource when it is missing or damaged."""
     try:
-        with Image.open(path) as picture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # judged just below
+            opened = Image.open(path)
+        with opened as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise BrokenSource(f"too large: {picture.width} x {picture.height} pixels")
             picture.load()
             return picture.convert(mode)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError, EOFError) as error:
+    except (*UNREADABLE, Image.DecompressionBombError) as error:
         raise BrokenSource(
             f"{type(error).__name__}: {str(error).replace(str(path), path.name)}"
         ) from error

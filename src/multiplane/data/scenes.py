@@ -78,16 +78,22 @@ def draw_scene(
     plates: Sequence[Plate],
     placement: ScenePlacement,
     busy: float,
+    plate: int,
+    root: str,
 ) -> SceneDraw:
-    """All chance of one scene. Objects are drawn concept by concept, not picture by picture."""
-    plate = int(rng.integers(len(plates)))
+    """All chance of one scene of an object of concept `root` over the given plate. What stands in
+    the background already is drawn concept by concept, not picture by picture."""
     crop = _draw_crop(rng, plates[plate], placement)
     earlier = int(rng.integers(1, MAX_EARLIER + 1)) if rng.random() < busy else 0
     # Further back first: smaller, and higher up.
     grounds = sorted(rng.uniform(*placement.ground, earlier))
-    behind = tuple(_draw_object(rng, pool, placement, g, shrink=0.7) for g in grounds)
+    roots = sorted(set(pool.roots))
+    behind = tuple(
+        _draw_object(rng, pool, placement, g, roots[int(rng.integers(len(roots)))], shrink=0.7)
+        for g in grounds
+    )
     ground = float(rng.uniform(*placement.ground))
-    front = _draw_object(rng, pool, placement, ground, shrink=1.0)
+    front = _draw_object(rng, pool, placement, ground, root, shrink=1.0)
     return SceneDraw(plate, crop, bool(rng.random() < 0.5), behind, front)
 
 
@@ -109,11 +115,10 @@ def _draw_object(
     pool: AssetPool,
     placement: ScenePlacement,
     ground: float,
+    root: str,
     shrink: float,
 ) -> ObjectDraw:
     """scale follows the ground line with some spread: what stands nearer looks larger."""
-    concepts = sorted(set(pool.roots))
-    root = concepts[int(rng.integers(len(concepts)))]
     rows = [row for row, name in enumerate(pool.roots) if name == root]
     row = rows[int(rng.integers(len(rows)))]
     low, high = placement.ground
@@ -229,10 +234,12 @@ def lit_by(plane: Float, background: Float, amount: float) -> Float:
 
 @dataclass(frozen=True)
 class _Stock:
-    """The held-out assets, read once for all scenes of a shard."""
+    """The held-out assets, read once for all scenes of a shard, and the order they are dealt in:
+    no concept and no plate comes twice before all came once."""
 
     folder: Path
     style: str
+    seed: int
 
     @cached_property
     def pool(self) -> AssetPool:
@@ -242,10 +249,17 @@ class _Stock:
     def plates(self) -> list[Plate]:
         return read_plates(self.folder, "heldout", SOURCE_SIZE * 2)
 
+    def dealt(self, index: int) -> tuple[int, str]:
+        """(plate, concept root) of a scene."""
+        rng = np.random.default_rng([self.seed])
+        roots = rng.permutation(sorted(set(self.pool.roots)))
+        plates = rng.permutation(len(self.plates))
+        return int(plates[index % len(plates)]), str(roots[index % len(roots)])
+
 
 def scene_samples(recipe: SceneRecipe, assets: Path, size: int) -> Iterator[Sample]:
     """(key, maker) of every scene of one size; nothing is read before the first maker runs."""
-    stock = _Stock(assets, recipe.style)
+    stock = _Stock(assets, recipe.style, recipe.seed)
     for index in range(recipe.count):
         yield f"scene-{index:04d}", _scene_maker(recipe, stock, size, index)
 
@@ -253,7 +267,8 @@ def scene_samples(recipe: SceneRecipe, assets: Path, size: int) -> Iterator[Samp
 def _scene_maker(recipe: SceneRecipe, stock: _Stock, size: int, index: int):
     def make() -> list[Member]:
         rng = np.random.default_rng([recipe.seed, index])
-        draw = draw_scene(rng, stock.pool, stock.plates, recipe.placement, recipe.busy)
+        plate, root = stock.dealt(index)
+        draw = draw_scene(rng, stock.pool, stock.plates, recipe.placement, recipe.busy, plate, root)
         scene = render_scene(draw, stock.pool, stock.plates, size)
         about = describe_scene(draw, stock.pool, stock.plates)
         about |= {"key": f"scene-{index:04d}", "seed": [recipe.seed, index], "size": size}
