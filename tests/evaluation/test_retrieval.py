@@ -9,7 +9,7 @@ import pytest
 
 from multiplane.evaluation.copying import copy_report
 from multiplane.evaluation.judges import framed
-from multiplane.evaluation.retrieval import Gallery, damped_directions, describe, unit
+from multiplane.evaluation.retrieval import Gallery, damped_directions, described, looks, unit
 
 
 def _families(shift: float, noise: float, count: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -77,7 +77,7 @@ def test_describing_ignores_place_scale_and_hidden_colour() -> None:
     large[8:24, 10:26] = (0.9, 0.1, 0.2, 1.0)
     other = large.copy()
     other[8:24, 10:26, :3] = (0.1, 0.9, 0.2)
-    vectors = describe([small, large, other], _MeanColour())
+    vectors = described(looks([small, large, other], _MeanColour()))
     assert vectors[0] @ vectors[1] > 0.995
     assert vectors[0] @ vectors[2] < 0.97
 

@@ -1,7 +1,7 @@
 """Copy rate: how many made pictures sit closer to a training asset than its own kind does.
 
 A made picture g is a copy when its nearest training asset t is nearer to g than to any other
-training asset (DESIGN.md section 6). Distance: cosine, on the vectors of `retrieval.describe`.
+training asset (DESIGN.md section 6). Distance: cosine, on the vectors of `retrieval.described`.
 """
 
 from __future__ import annotations

@@ -28,22 +28,29 @@ def unit(vectors: Vectors) -> Vectors:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def describe(
+def looks(
     pictures: Sequence[Array],
     features: Features,
     backgrounds: Sequence[tuple[float, float, float]] = BACKGROUNDS,
 ) -> Vectors:
-    """(N, D) unit vectors of straight-alpha pictures (H, W, 4) 0..1: the object framed, laid over
-    each background, the vectors averaged."""
-    frames = [framed(picture) for picture in pictures]
-    total: Vectors | None = None
-    for color in backgrounds:
-        tint = np.asarray(color, dtype=np.float32)
-        vectors = unit(features.of([f[..., :3] + tint * (1.0 - f[..., 3:4]) for f in frames]))
-        total = vectors if total is None else total + vectors
-    if total is None:
+    """(B, N, D) raw features of straight-alpha pictures (H, W, 4) 0..1: the object framed, laid
+    over each of the B backgrounds. Row 0, on grey, is also what KID is measured on."""
+    if not backgrounds:
         raise ValueError("describing a picture needs at least one background colour")
-    return unit(total)
+    frames = [framed(picture) for picture in pictures]
+    return np.stack(
+        [
+            features.of(
+                [f[..., :3] + np.float32(color) * (1.0 - f[..., 3:4]) for f in frames]  # pyright: ignore[reportArgumentType]
+            )
+            for color in backgrounds
+        ]
+    )
+
+
+def described(raw: Vectors) -> Vectors:
+    """(B, N, D) of `looks` -> (N, D) unit vectors: the mean over backgrounds of unit vectors."""
+    return unit(np.mean([unit(vectors) for vectors in raw], axis=0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +72,14 @@ class Gallery:
     def fit(
         cls, drawings: Vectors, concepts: Sequence[str], training: Vectors, components: int = 512
     ) -> Gallery:
-        """drawings (N, D): `describe` of the gallery. training (M, D): of the training assets."""
+        """drawings (N, D): `described` of the gallery. training (M, D): of the training assets."""
         mean = drawings.mean(axis=0)
         basis = damped_directions(drawings - mean, components)
         placed = unit(np.asarray((drawings - mean) @ basis, np.float32))
         return cls(placed, tuple(concepts), training.mean(axis=0), basis)
 
     def nearest(self, queries: Vectors, k: int = 5) -> list[list[str]]:
-        """The concepts of the k drawings nearest to each query (N, D) of `describe`, best first."""
+        """The concepts of the k drawings nearest to each query (N, D) of `described`, best first."""
         placed = unit(np.asarray((queries - self.query_mean) @ self.basis, np.float32))
         order = np.argsort(-(placed @ self.vectors.T), axis=1, kind="stable")[:, :k]
         return [[self.concepts[index] for index in row] for row in order]

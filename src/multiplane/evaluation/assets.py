@@ -1,0 +1,99 @@
+"""Real pictures as reference: training and held-out assets and the gallery, with their features.
+
+Features are kept in the cache folder by content, so that they are computed once a machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multiplane.core.pixels import to_float
+from multiplane.data.assets import AssetPool, read_assets
+from multiplane.evaluation.judges import FEATURE_SIZE, Features
+from multiplane.evaluation.retrieval import BACKGROUNDS, Gallery, Vectors, described, looks
+from multiplane.io.atomic import replacing
+from multiplane.weights.fetch import cache_folder
+
+FEATURE_FORM = 1  # raise it when `looks` changes what it computes
+MADE_STYLE = "3d"  # the drawing style that prompts without a style word ask for
+
+
+@dataclass(frozen=True, eq=False)
+class DescribedPool:
+    """A pool with the features of its pictures. raw: (B, N, D) of `retrieval.looks`."""
+
+    pool: AssetPool
+    raw: Vectors
+
+    @cached_property
+    def vectors(self) -> Vectors:
+        """(N, D) unit vectors."""
+        return described(self.raw)
+
+    @property
+    def on_grey(self) -> Vectors:
+        """(N, D) raw features on grey, for KID."""
+        return self.raw[0]
+
+    def picture(self, index: int) -> NDArray[np.float32]:
+        """(S, S, 4) straight alpha 0..1."""
+        return to_float(np.ascontiguousarray(self.pool.pixels[index].transpose(1, 2, 0)))
+
+    def first_of(self, concepts: list[str]) -> list[int]:
+        """The index of each concept's first picture. Raises KeyError for one without any."""
+        first: dict[str, int] = {}
+        for index, concept in enumerate(self.pool.concepts):
+            first.setdefault(concept, index)
+        return [first[concept] for concept in concepts]
+
+
+class ReferenceAssets:
+    """The pools of one shard folder at one size; read and described when first used."""
+
+    def __init__(self, folder: Path, side: int, features: Features) -> None:
+        self._folder = folder
+        self._side = side
+        self._features = features
+
+    @cached_property
+    def training(self) -> DescribedPool:
+        return self._described(("foreground",), "train")
+
+    @cached_property
+    def heldout(self) -> DescribedPool:
+        return self._described(("foreground",), "heldout")
+
+    @cached_property
+    def drawings(self) -> DescribedPool:
+        """One drawing a base concept, of a family that no model was trained on."""
+        return self._described(("gallery",), None)
+
+    @cached_property
+    def gallery(self) -> Gallery:
+        styles = np.array(self.training.pool.styles) == MADE_STYLE
+        return Gallery.fit(
+            self.drawings.vectors,
+            self.drawings.pool.concepts,
+            self.training.vectors[styles if styles.any() else slice(None)],
+        )
+
+    def _described(self, kinds: tuple[str, ...], split: str | None) -> DescribedPool:
+        pool = read_assets(self._folder, kinds, split, self._side)
+        text = f"{FEATURE_FORM} {self._features.name} {FEATURE_SIZE} {BACKGROUNDS}".encode()
+        key = hashlib.sha256(text + pool.pixels.tobytes()).hexdigest()[:32]
+        path = cache_folder() / "features" / f"{key}.npy"
+        if path.is_file():
+            return DescribedPool(pool, np.load(path).astype(np.float32))
+        pictures = [
+            to_float(np.ascontiguousarray(planes.transpose(1, 2, 0))) for planes in pool.pixels
+        ]
+        raw = looks(pictures, self._features).astype(np.float16)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.save(file, raw)
+        return DescribedPool(pool, raw.astype(np.float32))

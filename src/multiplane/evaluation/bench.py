@@ -1,0 +1,171 @@
+"""What every part of the suite works with: the model, the data, the judges, and where to write."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from multiplane.core.document import LayerDocument
+from multiplane.core.family import Family, Progress
+from multiplane.core.request import LayerRequest, MadePlanes, Task
+
+if TYPE_CHECKING:
+    from multiplane.evaluation.assets import ReferenceAssets
+    from multiplane.evaluation.judges import Features, Segmenter
+    from multiplane.evaluation.scenes import HeldoutScene
+
+# (part, done, total) of the pictures a part makes or judges.
+Report = Callable[[str, int, int], None]
+
+
+class Runner(Protocol):
+    """What the suite asks of an engine's model."""
+
+    def run(self, request: LayerRequest, progress: Progress | None = None) -> LayerDocument: ...
+
+
+class RecordingFamily:
+    """A family that remembers what it made last, before the engine reconciles it."""
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+        self.made: MadePlanes | None = None
+        self.name = family.name
+        self.version = family.version
+        self.native_size = family.native_size
+
+    @property
+    def tasks(self) -> frozenset[Task]:
+        return self._family.tasks
+
+    @property
+    def inner(self) -> Family:
+        """The family itself."""
+        return self._family
+
+    def make(self, request: LayerRequest, progress: Progress | None = None) -> MadePlanes:
+        self.made = self._family.make(request, progress)
+        return self.made
+
+
+@dataclass(frozen=True, eq=False)
+class Judges:
+    """The outside networks; each is located when a part first asks for it."""
+
+    threads: int = 0
+
+    @cached_property
+    def judge(self) -> Segmenter:
+        """ISNet, which judges mattes."""
+        from multiplane.evaluation.judges import Isnet
+
+        return self._remembering(Isnet(_package("isnet"), self.threads))
+
+    @cached_property
+    def cutter(self) -> Segmenter:
+        """U2-Net, which cuts the baseline's mattes."""
+        from multiplane.evaluation.judges import U2Net
+
+        return self._remembering(U2Net(_package("u2net"), self.threads))
+
+    @cached_property
+    def features(self) -> Features:
+        """EfficientNet-Lite0."""
+        from multiplane.evaluation.judges import EfficientNetFeatures
+
+        return EfficientNetFeatures(_only(_package("efficientnet-lite0"), "*.pth"))
+
+    def _remembering(self, segmenter: Segmenter) -> Segmenter:
+        from multiplane.evaluation.remember import RememberingSegmenter
+        from multiplane.weights.fetch import cache_folder
+
+        return RememberingSegmenter(segmenter, cache_folder() / "judged")
+
+
+def _package(name: str) -> Path:
+    from multiplane.weights.sources import locate
+
+    folder = locate(name)
+    inner = folder / "package"  # npm archives hold everything in a folder of this name
+    return inner if inner.is_dir() else folder
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    found = sorted(folder.rglob(pattern))
+    if len(found) != 1:
+        raise FileNotFoundError(f"expected one {pattern} in {folder}, found {len(found)}")
+    return found[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """family: the recorder that `model` runs. shards: what `multiplane data build` wrote (assets/
+    and scenes/). limit: at most this many pictures a part; None: each part's own number."""
+
+    model: Runner
+    family: RecordingFamily
+    shards: Path
+    out: Path
+    judges: Judges = field(default_factory=Judges)
+    limit: int | None = None
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+    report: Report = lambda part, done, total: None
+
+    @property
+    def side(self) -> int:
+        """Pixels a side of every picture of the suite: the family's own size."""
+        return min(self.family.native_size)
+
+    def count(self, own: int) -> int:
+        """A part's number of pictures under the limit."""
+        return own if self.limit is None else min(own, self.limit)
+
+    def scenes(self, own: int) -> list[HeldoutScene]:
+        """The first held-out scenes, at the family's size."""
+        from multiplane.evaluation.scenes import read_scenes
+
+        return read_scenes(self.shards / "scenes", self.side, self.count(own))
+
+    @cached_property
+    def assets(self) -> ReferenceAssets:
+        """Real assets and the gallery with their feature vectors."""
+        from multiplane.evaluation.assets import ReferenceAssets
+
+        return ReferenceAssets(self.shards / "assets", self.side, self.judges.features)
+
+    def seed_for(self, *names: str | int) -> int:
+        """A seed for one picture, fixed by what it is and by the suite's seed."""
+        text = "/".join(map(str, (self.seed, *names)))
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
+
+    def run(self, request: LayerRequest) -> tuple[LayerDocument, MadePlanes, float]:
+        """(document, the planes before reconciliation, seconds)."""
+        start = time.perf_counter()
+        document = self.model.run(request)
+        seconds = time.perf_counter() - start
+        if self.family.made is None:
+            raise RuntimeError("the model ran without its family making anything")
+        return document, self.family.made, seconds
+
+
+def summary(values: list[float] | np.ndarray) -> dict[str, float]:
+    """mean, median, spread, least and most of some figures; empty where there are none."""
+    array = np.asarray([value for value in values if value is not None], dtype=np.float64)
+    if array.size == 0:
+        return {}
+    return {
+        "mean": float(array.mean()),
+        "median": float(np.median(array)),
+        "std": float(array.std()),
+        "min": float(array.min()),
+        "max": float(array.max()),
+        "n": int(array.size),
+    }
