@@ -6,6 +6,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from psd_tools import PSDImage
+from psd_tools.composite import composite as psd_tools_composite
 from psd_tools.constants import BlendMode
 
 from core.documents import SMOOTH_MODES, STEEP_MODES, documents, random_pixels
@@ -79,7 +80,7 @@ def test_normal_layers_agree_with_pillow():
 
 
 def with_psd_tools(document):
-    """psd-tools' own rendering of a document of opaque-backed layers and masks; float (H, W, 4)."""
+    """psd-tools' own rendering of a uint8 document: (H, W, 4) float, straight alpha."""
     psd = PSDImage.new("RGBA", document.size)
 
     def build(nodes):
@@ -103,16 +104,18 @@ def with_psd_tools(document):
                 item.mask._data.background_color = round(node.mask.outside * 255)
             made.append(item)
         for item, node in zip(made, nodes, strict=True):
-            item.clipping = node.clip
+            if node.clip:
+                item.clipping = True
         return made
 
     build(document.layers)
-    return np.asarray(psd.composite(ignore_preview=True, force=False)).astype(float) / 255
+    color, _, alpha = psd_tools_composite(psd)
+    return np.concatenate([color, alpha], axis=2)
 
 
 def assert_agrees(document):
     ours, theirs = composite(document), with_psd_tools(document)
-    np.testing.assert_allclose(premul(ours), premul(theirs), atol=2 / 255)
+    np.testing.assert_allclose(premul(ours), premul(theirs), atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", sorted(BLEND_MODES))
@@ -260,6 +263,17 @@ def test_a_clip_keeps_the_alpha_of_its_base():
     hidden = dot(0.2, 0.4, 0.6, 0.5, visible=False)
     assert one_pixel(hidden, paint)[3] == 0  # hidden with its base
     assert one_pixel(paint)[3] == 0  # nothing below it
+
+
+def test_multiplying_a_soft_base_by_white_leaves_its_colour():
+    base, white = dot(0.2, 0.4, 0.6, 0.3), dot(1, 1, 1, 1, clip=True, blend="multiply")
+    np.testing.assert_allclose(one_pixel(base, white), [0.2, 0.4, 0.6, 0.3], atol=1e-6)
+
+
+def test_a_layer_clipped_to_a_group_stays_inside_it():
+    inside = Group("g", (dot(0.5, 0.5, 0.5, 0.5, blend="multiply"),))
+    paint = dot(1, 0, 0, 1, clip=True)
+    np.testing.assert_allclose(one_pixel(inside, paint), [1, 0, 0, 0.5], atol=1e-6)
 
 
 def test_multiply_inside_an_isolated_group_does_not_see_the_ground():
