@@ -1,0 +1,226 @@
+"""The denoiser behind `tiny`: one transformer over the tokens of every present plane.
+
+Each plane (foreground, background, composite, or a control that steers one of them) brings its
+picture tokens and its own prompt's tokens. Absent planes cost nothing. Time is per token: clean
+where pixels are given, one shared time for everything wanted (design section 4). t runs from 0
+(noise) to 1 (data).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from multiplane.models.rotary import rotary_angles, rotate
+
+ROLES = ("background", "foreground", "composite", "silhouette", "edges")
+# Where a plane stands on the plane axis; a control stands where the plane it steers does.
+PLACES = {"background": 0.0, "foreground": 1.0, "composite": -1.0, "silhouette": 1.0, "edges": 1.0}
+
+
+@dataclass(frozen=True)
+class LayeredTransformerConfig:
+    """Picture tokens are `channels` wide, `grid` a side. text_channels: the text encoder's width.
+
+    rotary_split: channel pairs of a head for (plane, frame, y, x); sums to head_channels / 2.
+    """
+
+    channels: int = 32
+    grid: int = 8
+    width: int = 320
+    depth: int = 9
+    head_channels: int = 64
+    hidden_ratio: float = 8 / 3
+    text_channels: int = 384
+    text_tokens: int = 16
+    rotary_split: tuple[int, int, int, int] = (4, 4, 12, 12)
+    max_frequency: float = 12.0
+
+    def __post_init__(self) -> None:
+        if self.width % self.head_channels:
+            raise ValueError(f"width {self.width} must be a multiple of {self.head_channels}")
+        if sum(self.rotary_split) * 2 != self.head_channels:
+            raise ValueError(
+                f"rotary_split {self.rotary_split} must sum to {self.head_channels // 2}"
+            )
+
+
+@dataclass(frozen=True)
+class PlaneLayout:
+    """What the planes of a batch are: role names and their place on the plane axis, in order.
+
+    places: 0 background, 1, 2, ... foregrounds from the back, -1 composite; a control carries the
+    place of the plane it steers.
+    """
+
+    roles: tuple[str, ...]
+    places: tuple[float, ...]
+    frames: int = 1
+
+    @classmethod
+    def of(cls, names: Iterable[str], frames: int = 1) -> PlaneLayout:
+        """The layout of these roles in their fixed order, controls steering the foreground."""
+        present = set(names)
+        roles = tuple(role for role in ROLES if role in present)
+        return cls(roles, tuple(PLACES[role] for role in roles), frames)
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), self.scale.to(x.dtype), 1e-6)
+
+
+class Block(nn.Module):
+    """Attention and SwiGLU, each with scale, shift and gate from the shared modulation."""
+
+    def __init__(self, config: LayeredTransformerConfig) -> None:
+        super().__init__()
+        width, hidden = config.width, int(config.width * config.hidden_ratio) // 32 * 32
+        self.heads = width // config.head_channels
+        self.modulation = nn.Parameter(torch.zeros(6, width))
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.query_norm = RMSNorm(config.head_channels)
+        self.key_norm = RMSNorm(config.head_channels)
+        self.out = nn.Linear(width, width, bias=False)
+        self.up = nn.Linear(width, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+
+    def attend(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        planes = x.shape[1]
+        q, k, v = rearrange(self.qkv(x), "b p l (n h d) -> n b h (p l) d", n=3, h=self.heads)
+        q = rotate(self.query_norm(q), cosine, sine)
+        k = rotate(self.key_norm(k), cosine, sine)
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        return self.out(rearrange(mixed, "b h (p l) d -> b p l (h d)", p=planes))
+
+    def forward(self, x: Tensor, modulation: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        """x: (B, P, L, D). modulation: (B, P, 1 or L, 6, D)."""
+        shifted = (modulation + self.modulation.type_as(modulation)).unbind(dim=-2)
+        scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = shifted
+        shape = (x.shape[-1],)
+        h = F.rms_norm(x, shape) * (1 + scale_a) + shift_a
+        x = x + gate_a * self.attend(h, cosine, sine)
+        h = F.rms_norm(x, shape) * (1 + scale_m) + shift_m
+        gate, value = self.up(h).chunk(2, dim=-1)
+        return x + gate_m * self.down(F.silu(gate) * value)
+
+
+class TimeEmbedding(nn.Module):
+    def __init__(self, width: int, frequencies: int = 64) -> None:
+        super().__init__()
+        self.frequencies = frequencies
+        self.mlp = nn.Sequential(
+            nn.Linear(2 * frequencies, width), nn.SiLU(), nn.Linear(width, width)
+        )
+
+    def forward(self, t: Tensor) -> Tensor:
+        """t: (...,) in 0..1 -> (..., width)."""
+        steps = torch.linspace(0, 1, self.frequencies, device=t.device)
+        angles = t.float()[..., None] * 1000.0**steps
+        waves = torch.cat([angles.cos(), angles.sin()], dim=-1)
+        return self.mlp(waves)
+
+
+class LayeredTransformer(nn.Module):
+    """Predicts the clean picture tokens of every plane from their noised state (x-prediction)."""
+
+    def __init__(self, config: LayeredTransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.picture_in = nn.Linear(config.channels, width)
+        self.text_in = nn.Linear(config.text_channels, width)
+        self.text_pool = nn.Linear(config.text_channels, width)
+        self.no_text = nn.Parameter(torch.zeros(config.text_tokens, config.text_channels))
+        self.roles = nn.Embedding(len(ROLES), width)
+        self.text_role = nn.Parameter(torch.zeros(width))
+        self.time = TimeEmbedding(width)
+        self.to_modulation = nn.Linear(width, 6 * width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.final_modulation = nn.Linear(width, 2 * width)
+        self.picture_out = nn.Linear(width, config.channels)
+        nn.init.normal_(self.roles.weight, std=0.02)
+        nn.init.normal_(self.no_text, std=0.02)
+        for zero in (self.to_modulation, self.final_modulation, self.picture_out):
+            nn.init.zeros_(zero.weight)
+            nn.init.zeros_(zero.bias)
+
+    def _positions(
+        self, layout: PlaneLayout, height: int, width: int, device: torch.device
+    ) -> Tensor:
+        """(P * L, 4) of (plane, frame, y, x): picture tokens, then the plane's text tokens at the
+        canvas centre. y, x run -1..1 over the canvas; frames count in fours of a second."""
+        y = (torch.arange(height, device=device) + 0.5) / height * 2 - 1
+        x = (torch.arange(width, device=device) + 0.5) / width * 2 - 1
+        frame = torch.arange(layout.frames, device=device) * 0.25
+        cells = torch.stack(torch.meshgrid(frame, y, x, indexing="ij"), dim=-1).reshape(-1, 3)
+        text = torch.zeros(self.config.text_tokens, 3, device=device)
+        one_plane = torch.cat([cells, text])
+        planes = [
+            torch.cat([torch.full_like(one_plane[:, :1], place), one_plane], dim=-1)
+            for place in layout.places
+        ]
+        return torch.cat(planes)
+
+    def _modulation(self, t: Tensor, clean: Tensor, pooled: Tensor, given: Tensor) -> Tensor:
+        """Scale, shift, gate for every token: (B, P, 1 or L, 6, D).
+
+        t, clean: (B,) times of wanted and given tokens. pooled: (B, P, D). given: (B, P, N)
+        bool."""
+        times = self.time(torch.stack([t, clean], dim=1))  # (B, 2, D)
+        both = F.silu(times[:, None] + pooled[:, :, None])  # (B, P, 2, D)
+        both = rearrange(self.to_modulation(both), "b p s (n d) -> b p s n d", n=6)
+        if bool((given == given[..., :1]).all()):
+            flag = given[..., :1]
+        else:
+            text = given.all(dim=-1, keepdim=True).expand(-1, -1, self.config.text_tokens)
+            flag = torch.cat([given, text], dim=-1)
+        return torch.where(flag[..., None, None], both[:, :, 1:2], both[:, :, 0:1])
+
+    def forward(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        text: Tensor,
+        has_text: Tensor,
+        given: Tensor,
+        layout: PlaneLayout,
+        clean_time: Tensor | None = None,
+    ) -> Tensor:
+        """noisy: (B, P, F, C, h, w) wanted tokens at time t, given tokens (almost) clean.
+        t: (B,) in 0..1, 1 = data. text: (B, P, T, text_channels) token states, zero past the
+        prompt. has_text: (B, P, T) bool. given: (B, P, F, h, w) bool. clean_time: (B,) time of the
+        given tokens, 1 by default. Returns the clean tokens, shaped like `noisy`."""
+        _, _, frames, _, height, width = noisy.shape
+        if clean_time is None:
+            clean_time = torch.ones_like(t)
+        roles = torch.tensor([ROLES.index(role) for role in layout.roles], device=noisy.device)
+        role = self.roles(roles)[:, None]  # (P, 1, D)
+        text = torch.where(has_text[..., None], text, self.no_text.to(text.dtype))
+        cells = rearrange(noisy, "b p f c h w -> b p (f h w) c")
+        tokens = torch.cat(
+            [self.picture_in(cells) + role, self.text_in(text) + self.text_role + role], dim=2
+        )
+        pooled = self.text_pool(text.mean(dim=2)) + role[:, 0]
+        flat_given = rearrange(given, "b p f h w -> b p (f h w)")
+        modulation = self._modulation(t, clean_time, pooled, flat_given).to(tokens.dtype)
+        positions = self._positions(layout, height, width, noisy.device)
+        angles = rotary_angles(positions, self.config.rotary_split, self.config.max_frequency)
+        cosine, sine = angles.cos().to(tokens.dtype), angles.sin().to(tokens.dtype)
+        for block in self.blocks:
+            tokens = block(tokens, modulation, cosine, sine)
+        cells = tokens[:, :, : cells.shape[2]]
+        scale, shift = self.final_modulation(F.silu(self.time(t)))[:, None, None].chunk(2, dim=-1)
+        cells = F.rms_norm(cells, (cells.shape[-1],)) * (1 + scale) + shift
+        return rearrange(
+            self.picture_out(cells), "b p (f h w) c -> b p f c h w", f=frames, h=height, w=width
+        )

@@ -1,0 +1,208 @@
+"""The networks of `tiny` together, by diffusers' conventions: `from_pretrained`, `save_pretrained`,
+a `generator`, a callback."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from multiplane.core.config import from_table, to_table
+from multiplane.models.layered_transformer import (
+    LayeredTransformer,
+    LayeredTransformerConfig,
+    PlaneLayout,
+)
+from multiplane.models.planes import from_model, to_model
+from multiplane.models.rgba_autoencoder import RGBAAutoencoder, RGBAAutoencoderConfig
+from multiplane.models.sampling import SAMPLERS, time_steps
+from multiplane.models.text_encoder import CONFIG, TOKENIZER, WEIGHTS, TextEncoder
+from multiplane.models.weights_io import load_network, save_network
+from multiplane.pipelines.tiny.state import KnownState, PlaneInput
+
+INDEX = "model_index.json"
+
+
+@dataclass(frozen=True)
+class TinyDefaults:
+    """Sampling defaults stored with the weights. guidance_until: time after which the plain
+    prediction is used. tasks: rows these weights were trained on, "given -> wanted"."""
+
+    version: str = "0"
+    steps: int = 20
+    guidance: float = 3.0
+    guidance_until: float = 0.9
+    shift: float = 1.0
+    sampler: Literal["euler", "heun"] = "euler"
+    tasks: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
+
+
+StepCallback = Callable[[int, int, "Mapping[str, Tensor]"], None]
+
+
+@dataclass
+class TinyPipeline:
+    """text encoder, autoencoder and denoiser, with their sampling defaults."""
+
+    denoiser: LayeredTransformer
+    autoencoder: RGBAAutoencoder
+    text_encoder: TextEncoder
+    defaults: TinyDefaults = field(default_factory=TinyDefaults)
+    dtype: torch.dtype = torch.float32
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, dtype: torch.dtype | None = None) -> TinyPipeline:
+        """Load a folder written by `save_pretrained`.
+
+        dtype: torch.bfloat16 or torch.float32 for the networks' arithmetic; None takes bfloat16
+        where the CPU has matrix instructions for it. Raises FileNotFoundError for a missing
+        file."""
+        folder = Path(folder)
+        index = folder / INDEX
+        if not index.is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no {INDEX}: give a folder written by save_pretrained, or install "
+                "multiplane with its embedded weights"
+            )
+        table = json.loads(index.read_text(encoding="utf-8"))
+        defaults = from_table(TinyDefaults, table["defaults"], str(index))
+        denoiser = load_network(LayeredTransformer, LayeredTransformerConfig, folder / "denoiser")
+        return cls(
+            denoiser,
+            load_network(RGBAAutoencoder, RGBAAutoencoderConfig, folder / "autoencoder"),
+            TextEncoder.from_pretrained(folder / "text_encoder", denoiser.config.text_tokens),
+            defaults,
+            dtype or preferred_dtype(),
+        )
+
+    def save_pretrained(self, folder: str | Path, text_encoder: Path) -> None:
+        """Write the diffusers-style folder, networks in float16. text_encoder: the quantised text
+        encoder's folder, copied byte for byte."""
+        folder = Path(folder)
+        half = torch.float16
+        save_network(self.denoiser, folder / "denoiser", to_table(self.denoiser.config), half)
+        save_network(
+            self.autoencoder, folder / "autoencoder", to_table(self.autoencoder.config), half
+        )
+        target = folder / "text_encoder"
+        target.mkdir(parents=True, exist_ok=True)
+        for name in (CONFIG, TOKENIZER, WEIGHTS):
+            (target / name).write_bytes((text_encoder / name).read_bytes())
+        index = {
+            "_class_name": "TinyPipeline",
+            "text_encoder": ["multiplane", "TextEncoder"],
+            "autoencoder": ["multiplane", "RGBAAutoencoder"],
+            "denoiser": ["multiplane", "LayeredTransformer"],
+            "defaults": to_table(self.defaults),
+        }
+        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def size(self) -> int:
+        """Pixels a side of the planes it makes."""
+        return self.denoiser.config.grid * self.autoencoder.config.factor
+
+    def encode(self, planes: Tensor) -> Tensor:
+        """(P, 4, S, S) premultiplied in [0, 1] -> (P, C, h, w)."""
+        return self.autoencoder.encode(to_model(planes))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """(P, C, h, w) -> (P, 4, S, S) premultiplied in [0, 1]; colour never above alpha."""
+        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+            decoded = self.autoencoder.decode(latents)
+        plane = from_model(decoded.float())
+        return torch.cat([torch.minimum(plane[:, :3], plane[:, 3:]), plane[:, 3:]], dim=1)
+
+    @torch.inference_mode()
+    def __call__(
+        self,
+        planes: Mapping[str, PlaneInput],
+        generator: torch.Generator,
+        steps: int | None = None,
+        guidance: float | None = None,
+        callback: StepCallback | None = None,
+    ) -> dict[str, Tensor]:
+        """Make the wanted planes.
+
+        planes: role (of `models.layered_transformer.ROLES`) -> what is known of it. Returns, for
+        every wanted role, (4, S, S) premultiplied in [0, 1]; background and composite opaque.
+        callback gets (step, steps, planes as they look from that step)."""
+        layout = PlaneLayout.of(planes)
+        inputs = [planes[role] for role in layout.roles]
+        state = KnownState.prepare(self.denoiser.config, inputs, self.encode, generator)
+        steps = steps or self.defaults.steps
+        guidance = self.defaults.guidance if guidance is None else guidance
+        predict = self._predictor(layout, inputs, state, guidance)
+        start = state.start
+        times = time_steps(steps, start, self.defaults.shift)
+
+        def on_step(step: int, total: int, x: Tensor) -> None:
+            if callback is not None:
+                callback(step, total, self._planes(x, layout, inputs))
+
+        sampler = SAMPLERS[self.defaults.sampler]
+        z = sampler(predict, state.settle(state.noise, times[0]), times, state.settle, on_step)
+        return self._planes(z, layout, inputs)
+
+    def _planes(
+        self, latents: Tensor, layout: PlaneLayout, inputs: Sequence[PlaneInput]
+    ) -> dict[str, Tensor]:
+        wanted = [index for index, one in enumerate(inputs) if not one.given]
+        decoded = self.decode(latents[0, wanted, 0])
+        made = {}
+        for index, plane in zip(wanted, decoded, strict=True):
+            role = layout.roles[index]
+            if role in ("background", "composite"):
+                plane = torch.cat([plane[:3], torch.ones_like(plane[3:])])
+            made[role] = plane
+        return made
+
+    def _predictor(
+        self,
+        layout: PlaneLayout,
+        inputs: Sequence[PlaneInput],
+        state: KnownState,
+        guidance: float,
+    ) -> Callable[[Tensor, float], Tensor]:
+        """The clean planes seen from (z, t), with classifier-free guidance on text only: given
+        planes stay in both branches."""
+        text, has_text = (part[None] for part in self.text_encoder([one.prompt for one in inputs]))
+        guided = guidance != 1.0 and bool(has_text.any())
+
+        def run(z: Tensor, t: float, shown: Tensor) -> Tensor:
+            count = shown.shape[0]
+            with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+                predicted = self.denoiser(
+                    z.expand(count, *z.shape[1:]),
+                    torch.full((count,), t),
+                    text.expand(count, *text.shape[1:]),
+                    shown,
+                    state.given.expand(count, *state.given.shape[1:]),
+                    layout,
+                )
+            return predicted.float()
+
+        def predict(z: Tensor, t: float) -> Tensor:
+            if not guided or t > self.defaults.guidance_until:
+                return run(z, t, has_text)
+            with_text, without = run(z, t, torch.cat([has_text, torch.zeros_like(has_text)])).chunk(
+                2
+            )
+            return torch.lerp(without, with_text, guidance)
+
+        return predict
+
+
+def preferred_dtype() -> torch.dtype:
+    """bfloat16 where the CPU multiplies matrices in it, float32 elsewhere."""
+    try:
+        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    except AttributeError:
+        fast = False
+    return torch.bfloat16 if fast else torch.float32

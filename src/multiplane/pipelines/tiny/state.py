@@ -1,0 +1,85 @@
+"""What is known of the planes before and while they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from multiplane.models.layered_transformer import LayeredTransformerConfig
+
+
+@dataclass(frozen=True)
+class PlaneInput:
+    """What is known of one plane, at the model's own size.
+
+    pixels: (4, S, S) premultiplied in [0, 1], or None. keep: (S, S) in 0..1, 1 where the pixel
+    stands; None with pixels and strength None: all of it. strength: 0..1, image to image."""
+
+    prompt: str = ""
+    pixels: Tensor | None = None
+    keep: Tensor | None = None
+    strength: float | None = None
+
+    @property
+    def given(self) -> bool:
+        return self.pixels is not None and self.keep is None and self.strength is None
+
+
+@dataclass
+class KnownState:
+    """What stands still while the wanted tokens move.
+
+    noise, known: (1, P, 1, C, h, w). given: (1, P, 1, h, w) bool, clean tokens. keep: (1, P, 1, 1,
+    h, w) in 0..1, how much of a token's pixels are kept. release: (1, P, 1, 1, 1, 1), the time at
+    which a plane leaves its known path (image to image); 0 for the others."""
+
+    noise: Tensor
+    known: Tensor
+    given: Tensor
+    keep: Tensor
+    release: Tensor
+
+    @classmethod
+    def prepare(
+        cls,
+        config: LayeredTransformerConfig,
+        inputs: Sequence[PlaneInput],
+        encode: Callable[[Tensor], Tensor],
+        generator: torch.Generator,
+    ) -> KnownState:
+        grid, count = config.grid, len(inputs)
+        noise = torch.randn(1, count, 1, config.channels, grid, grid, generator=generator)
+        known = torch.zeros_like(noise)
+        keep = torch.zeros(1, count, 1, 1, grid, grid)
+        release = torch.zeros(1, count, 1, 1, 1, 1)
+        for index, one in enumerate(inputs):
+            if one.pixels is None:
+                continue
+            known[0, index, 0] = encode(one.pixels[None])[0]
+            if one.given:
+                keep[0, index] = 1
+            if one.keep is not None:
+                pooled = F.adaptive_avg_pool2d(one.keep[None, None], grid)
+                keep[0, index] = pooled[0]
+            if one.strength is not None:
+                release[0, index] = 1 - one.strength
+        given = keep[:, :, :, 0] > 0.999
+        return cls(noise, known, given, keep, release)
+
+    @property
+    def start(self) -> float:
+        """Sampling may start late when every wanted plane is held until then."""
+        wanted = ~self.given.flatten(2).all(dim=-1)[0]
+        return min(0.98, float(self.release.flatten()[wanted].min())) if bool(wanted.any()) else 0.0
+
+    def settle(self, z: Tensor, t: float) -> Tensor:
+        """Given tokens clean; partly kept tokens pulled to their known path; held planes on it."""
+        path = t * self.known + (1 - t) * self.noise
+        kept = torch.where(self.keep > 0.5, self.keep, torch.zeros_like(self.keep))
+        z = torch.lerp(z, path, kept)
+        z = torch.where(t < self.release, path, z)
+        return torch.where(self.given[:, :, :, None], self.known, z)

@@ -1,0 +1,131 @@
+"""Train the denoiser of `tiny`: one network for every row of the task table.
+
+    python -m multiplane.recipes.tiny config.toml
+    torchrun --nproc-per-node N -m multiplane.recipes.tiny config.toml
+
+Each step draws one row by its weight and composes fresh scenes for it on the training device. A
+killed run started again goes on from its newest checkpoint and draws what it would have drawn.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from multiplane.core.config import read_config, to_table
+from multiplane.models.layered_transformer import LayeredTransformer, LayeredTransformerConfig
+from multiplane.models.rgba_autoencoder import RGBAAutoencoder, RGBAAutoencoderConfig
+from multiplane.models.text_encoder import TextEncoder
+from multiplane.models.weights_io import load_network, save_network
+from multiplane.training.feed import FeedConfig, load_feed
+from multiplane.training.losses import logit_normal_times
+from multiplane.training.previews import preview_sheet
+from multiplane.training.rows import (
+    NoiseConfig,
+    Row,
+    RowFeed,
+    drop_text,
+    heldout_losses,
+    keep_rectangles,
+    row_loss,
+)
+from multiplane.training.run import RunConfig, TrainingRun, compile_parts
+
+
+@dataclass(frozen=True)
+class Config:
+    """rows: weight of each row of the task table. batch_alone, batch_scene: samples a step where
+    the foreground is alone or the whole scene is there. keep: share of steps that give part of a
+    wanted plane. prompts: foreground prompts of the sample sheets."""
+
+    run: RunConfig
+    feed: FeedConfig
+    text_encoder: Path
+    autoencoder: Path
+    rows: dict[str, float]
+    prompts: tuple[str, ...]
+    model: LayeredTransformerConfig = field(default_factory=LayeredTransformerConfig)
+    noise: NoiseConfig = field(default_factory=NoiseConfig)
+    batch_alone: int = 64
+    batch_scene: int = 24
+    drop_all_text: float = 0.1
+    drop_one_text: float = 0.05
+    keep: float = 0.12
+    heldout: int = 64
+
+
+def draw_row(rows: dict[str, Row], weights: Tensor, generator: torch.Generator) -> Row:
+    index = int(torch.multinomial(weights, 1, generator=generator))
+    return list(rows.values())[index]
+
+
+def main(path: Path) -> None:
+    config = read_config(Config, path)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.manual_seed(config.run.seed)  # the initial weights
+    denoiser = LayeredTransformer(config.model)
+    if config.run.compile:
+        compile_parts(*denoiser.blocks)
+    run = TrainingRun(config.run, denoiser, denoiser.blocks, to_table(config))
+    encoder = TextEncoder.from_pretrained(config.text_encoder, config.model.text_tokens)
+    autoencoder = load_network(RGBAAutoencoder, RGBAAutoencoderConfig, config.autoencoder)
+    autoencoder = autoencoder.to(run.device).requires_grad_(False)
+    if config.run.compile:
+        compile_parts(autoencoder.encoder)
+    train, heldout = (
+        RowFeed(*load_feed(config.feed, split, encoder, run.device), autoencoder, encoder)
+        for split in ("train", "heldout")
+    )
+    rows = {text: Row.parse(text) for text in config.rows}
+    weights = torch.tensor(list(config.rows.values()))
+
+    def loss_of_step(
+        model: nn.Module, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        row = draw_row(rows, weights, generator)
+        with torch.autocast(run.device.type, enabled=False):
+            count = config.batch_alone if row.alone else config.batch_scene
+            batch = train.draw(row, count, generator)
+        given = batch.given
+        if float(torch.rand(1, generator=generator)) < config.keep:
+            given = keep_rectangles(given, generator)
+        t = logit_normal_times(count, config.noise.time_mean, config.noise.time_std, generator)
+        noisy_given = torch.rand(count, generator=generator) < 0.5
+        low = config.noise.given_time + (1 - config.noise.given_time) * torch.rand(
+            count, generator=generator
+        )
+        clean_time = torch.where(noisy_given, low, torch.ones(count)).to(run.device)
+        has_text = drop_text(batch, config.drop_all_text, config.drop_one_text, generator)
+        losses = row_loss(
+            cast(LayeredTransformer, model),
+            batch,
+            given,
+            has_text,
+            t.to(run.device),
+            clean_time,
+            generator,
+        )
+        loss = losses.mean()
+        return loss, {"alone" if row.alone else "scene": loss.item(), "samples": float(count)}
+
+    def sample(step: int) -> dict[str, float]:
+        preview_sheet(
+            denoiser, autoencoder, encoder, config.prompts, config.run.out / f"sheet-{step:06d}.png"
+        )
+        losses = heldout_losses(denoiser, heldout, rows, config.heldout)
+        return {f"heldout {name}": value for name, value in losses.items()}
+
+    run.train(loss_of_step, sample)
+    if run.accelerator.is_main_process:
+        run.ema.copy_to(denoiser)
+        save_network(denoiser, config.run.out / "denoiser", to_table(config.model), torch.float16)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,120 @@
+"""Train the RGBA autoencoder of `tiny`.
+
+    python -m multiplane.recipes.tiny_autoencoder config.toml
+    torchrun --nproc-per-node N -m multiplane.recipes.tiny_autoencoder config.toml
+
+Every step sees objects alone, objects in place, backgrounds, composites, silhouettes and edge
+sketches: everything the denoiser will ever be given as a plane.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from multiplane.core.config import read_config, to_table
+from multiplane.models.planes import from_model, to_model
+from multiplane.models.rgba_autoencoder import RGBAAutoencoder, RGBAAutoencoderConfig
+from multiplane.models.text_encoder import TextEncoder
+from multiplane.models.weights_io import save_network
+from multiplane.training.feed import FeedConfig, load_feed
+from multiplane.training.losses import expected_composite_error, gradient_error
+from multiplane.training.run import RunConfig, TrainingRun, compile_parts, step_generator
+from multiplane.training.scenes import SceneFeed, edges, silhouette
+from multiplane.training.sheets import write_sheet
+
+
+@dataclass(frozen=True)
+class Config:
+    """batch: pictures a step. latent_noise: noise on the raw latent while training, which makes
+    latents near each other decode alike. latent_penalty: weight of the raw latent's mean square."""
+
+    run: RunConfig
+    feed: FeedConfig
+    text_encoder: Path
+    model: RGBAAutoencoderConfig = field(default_factory=RGBAAutoencoderConfig)
+    batch: int = 32
+    latent_noise: float = 0.15
+    latent_penalty: float = 1e-3
+    gradient_weight: float = 0.5
+
+
+def draw_planes(feed: SceneFeed, count: int, generator: torch.Generator) -> Tensor:
+    """(count, 4, S, S) premultiplied in [0, 1]: 3/8 alone, the rest from scenes."""
+    alone = feed.alone(count * 3 // 8, generator)[0]
+    rest = count - len(alone)
+    scenes = feed.scenes((rest + 2) // 3 + 1, 0.5, generator)
+    controls = torch.cat([silhouette(scenes.foreground[:1]), edges(scenes.foreground[1:2])])
+    planes = torch.cat([scenes.foreground, scenes.composite, scenes.background])[: rest - 2]
+    return torch.cat([alone, planes, controls])
+
+
+def psnr(predicted: Tensor, target: Tensor) -> float:
+    """dB over all four premultiplied channels in [0, 1]."""
+    return float(-10 * torch.log10((predicted - target).square().mean().clamp(min=1e-10)))
+
+
+@torch.no_grad()
+def measure_latents(model: RGBAAutoencoder, feed: SceneFeed, batches: int) -> None:
+    """Store the mean and deviation of each latent channel in the model."""
+    raw = []
+    for index in range(batches):
+        planes = draw_planes(feed, 32, step_generator(7, index, 0))
+        raw.append(model.encoder(to_model(planes)).float())
+    latents = torch.cat(raw)
+    model.latent_mean.copy_(latents.mean(dim=(0, 2, 3)))
+    model.latent_std.copy_(latents.std(dim=(0, 2, 3)))
+
+
+def main(path: Path) -> None:
+    config = read_config(Config, path)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    model = RGBAAutoencoder(config.model)
+    if config.run.compile:
+        compile_parts(model.encoder, model.decoder)
+    run = TrainingRun(config.run, model, nn.Identity(), to_table(config))
+    encoder = TextEncoder.from_pretrained(config.text_encoder)
+    feed, _ = load_feed(config.feed, "train", encoder, run.device)
+    heldout, _ = load_feed(config.feed, "heldout", encoder, run.device)
+
+    def loss_of_step(
+        _: nn.Module, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        with torch.autocast(run.device.type, enabled=False):
+            planes = draw_planes(feed, config.batch, generator)
+        picture = to_model(planes).contiguous(memory_format=torch.channels_last)
+        raw = model.encoder(picture)
+        noise = torch.randn(raw.shape, generator=generator).to(raw.device, raw.dtype)
+        decoded = model.decoder(raw + config.latent_noise * noise)
+        predicted = decoded.float() * 0.5 + 0.5
+        composite = expected_composite_error(predicted, planes)
+        absolute = (predicted - planes).abs().mean()
+        gradient = gradient_error(predicted, planes)
+        penalty = raw.float().square().mean()
+        loss = absolute + 4 * composite + config.gradient_weight * gradient
+        return loss + config.latent_penalty * penalty, {
+            "psnr": psnr(predicted.detach(), planes),
+            "latent_square": penalty.item(),
+        }
+
+    def sample(step: int) -> dict[str, float]:
+        planes = draw_planes(heldout, 32, step_generator(1, 0, 0))
+        decoded = from_model(model.decoder(model.encoder(to_model(planes))).float())
+        rows = [planes[i : i + 8] for i in (0, 16)] + [decoded[i : i + 8] for i in (0, 16)]
+        write_sheet([rows[0], rows[2], rows[1], rows[3]], config.run.out / f"sheet-{step:06d}.png")
+        return {"heldout_psnr": psnr(decoded, planes)}
+
+    run.train(loss_of_step, sample)
+    if run.accelerator.is_main_process:
+        run.ema.copy_to(model)
+        measure_latents(model, feed, 16)
+        save_network(model, config.run.out / "autoencoder", to_table(config.model))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

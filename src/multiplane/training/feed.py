@@ -1,0 +1,67 @@
+"""From asset shards to pools and a scene feed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from multiplane.data.assets import AssetPool, read_assets, read_plates
+from multiplane.data.placement import ScenePlacement
+from multiplane.models.text_encoder import TextEncoder
+from multiplane.training.pools import BackgroundPool, ForegroundPool, Prompts
+from multiplane.training.scenes import SceneFeed
+
+
+@dataclass(frozen=True)
+class FeedConfig:
+    """style_weights: how often each drawing style is drawn. concept_limit: 0 for all concepts.
+    background_size: pixels a side of the square crops kept; background_crops: crops a
+    photograph."""
+
+    shards: Path
+    size: int = 128
+    style_weights: dict[str, float] = field(default_factory=lambda: {"3d": 1.0})
+    background_size: int = 176
+    background_crops: int = 5
+
+
+def foreground_concepts(assets: AssetPool) -> list[str]:
+    """One name a base concept: the root, so that variants of a name share their turn."""
+    return list(assets.roots)
+
+
+def load_feed(
+    config: FeedConfig, split: str, encoder: TextEncoder, device: torch.device
+) -> tuple[SceneFeed, Prompts]:
+    """A feed over one split ("train" or "heldout") and the text states its prompt rows point at."""
+    styles = [name for name, weight in config.style_weights.items() if weight > 0]
+    assets = read_assets(config.shards, ("foreground",), split, config.size, styles)
+    plates = read_plates(config.shards, split, config.background_size)
+    texts = [text for captions in assets.captions for text in captions]
+    texts += [text for plate in plates for text in plate.captions]
+    prompts = Prompts.encode(encoder, texts)
+    rows = prompts.lookup()
+
+    def indexed(captions: Sequence[str]) -> list[int]:
+        """The plain caption counts twice among its variants."""
+        return [rows[text] for text in (captions[0], *captions) if text]
+
+    foregrounds = ForegroundPool.build(
+        torch.from_numpy(assets.pixels),
+        foreground_concepts(assets),
+        assets.styles,
+        [indexed(captions) for captions in assets.captions],
+    )
+    backgrounds = BackgroundPool.build(
+        [torch.from_numpy(plate.pixels) for plate in plates],
+        [indexed(plate.captions) for plate in plates],
+        config.background_size,
+        config.background_crops,
+    )
+    feed = SceneFeed(
+        foregrounds.to(device), backgrounds.to(device), config.style_weights, ScenePlacement()
+    )
+    return feed, prompts.to(device)
