@@ -20,6 +20,7 @@ from multiplane.io.limits import DEFAULT_LIMITS, Budget, Limits
 logger = logging.getLogger(__name__)
 
 _ORIENTATION = 0x0112
+_PNG_END = b"IEND\xaeB`\x82"
 _EIGHT_BIT_MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "YCbCr"}
 _ADVICE = "convert it to RGB or grey, 8 or 16 bits a channel, first"
 FLAT_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif")
@@ -84,6 +85,8 @@ def decode(
     """`read_pixels` for bytes at hand. space: what the caller wants the pixels in."""
     with decoding(budget.path, f"{what} ({sniff(data) or 'no known picture format'})"):
         image = _open(data, budget, what)
+        if sniff(data) == "PNG" and _PNG_END not in data[-4096:]:
+            raise bad_file(budget.path, f"{what} is cut short: a PNG without an end")
         pixels = _pixels(image, data, budget.path)
         profile = image.info.get("icc_profile")
         if isinstance(profile, bytes):

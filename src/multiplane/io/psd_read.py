@@ -148,6 +148,7 @@ class _Reader:
         info = self._layer_info()
         if info is not None and info.layer_records:
             layers = self.tree(info)
+            self.check_end()
         elif self.facts.get("nodes") == 0:
             layers = ()
         else:
@@ -222,7 +223,10 @@ class _Reader:
             baked(f"{self.path}: layer {name!r} has the mode {mode.name.lower()}, read as normal")
             blend = "normal"
         for lost, tags in _LOST.items():
-            if _has(record, tags):
+            # The pixels stored for a shape are those inside its vector mask already.
+            if _has(record, tags) and not (
+                lost == "a vector mask" and _has(record, _KINDS["a fill"])
+            ):
                 baked(f"{self.path}: layer {name!r} has {lost}: left out")
         if record.blending_ranges.composite_ranges not in (None, [(0, 65535), (0, 65535)]):
             baked(f"{self.path}: layer {name!r} blends by tone (blend if): left out")
@@ -320,6 +324,19 @@ class _Reader:
         if channels == self.colors + 1:
             pixels[..., 3] = planes[self.colors]
         return Layer("Background", self.in_range(pixels, "Background"))
+
+    def check_end(self) -> None:
+        """The merged picture ends the file: one cut short is a file cut short."""
+        image, rows = self.container.image_data, self.header.height * self.header.channels
+        needed = rows * self.header.width * self.header.depth // 8
+        if image.compression is Compression.RLE:
+            counts = np.frombuffer(image.data, ">u2" if self.header.version == 1 else ">u4", rows)
+            needed = counts.nbytes + int(counts.sum(dtype=np.int64))
+        if image.compression in (Compression.RAW, Compression.RLE) and len(image.data) < needed:
+            raise bad_file(
+                self.path,
+                f"is cut short: {needed - len(image.data):,} bytes are missing at its end",
+            )
 
     def notes(self, record: LayerRecord) -> dict[str, Any]:
         notes = self.facts.get("layers", {}).get(str(record.tagged_blocks.get_data(Tag.LAYER_ID)))
