@@ -15,7 +15,7 @@ T = TypeVar("T")
 def read_config(kind: type[T], path: Path) -> T:
     """Read `path` (TOML) into the dataclass `kind`. Raises ValueError naming the offending key."""
     try:
-        import tomllib
+        import tomllib  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError:  # Python 3.10
         import tomli as tomllib  # pyright: ignore[reportMissingImports]
     try:
@@ -48,7 +48,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return None if value is None else _value(options[0], value, where)
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return from_table(typing.cast("type[Any]", hint), value, where)
-    if origin is tuple and isinstance(value, list | tuple):
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"{where} must be a list, got {value!r}")
         kinds = typing.get_args(hint)
         inner = [kinds[0]] * len(value) if kinds[-1] is Ellipsis else list(kinds)
         if len(inner) != len(value):
