@@ -8,8 +8,10 @@ we recognise and unwrap. OpenRaster has no masks: a layer mask is multiplied int
 from __future__ import annotations
 
 import math
+import os
 import struct
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -73,17 +75,18 @@ def write(document: LayerDocument, path: Path) -> None:
     )
     if document.provenance is not None:
         image.set(_PROVENANCE, dumps(provenance_to_json(document.provenance)))
-    members: dict[str, bytes] = {}
-    _add_nodes(ElementTree.SubElement(image, "stack"), document.layers, members)
-    picture = composite_u8(document)
+    pictures: dict[str, Pixels] = {}
+    _add_nodes(ElementTree.SubElement(image, "stack"), document.layers, pictures)
+    pictures["mergedimage.png"] = composite_u8(document)
+    pictures["Thumbnails/thumbnail.png"] = _thumbnail(pictures["mergedimage.png"])
     stack = ElementTree.tostring(image, encoding="UTF-8", xml_declaration=True)
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "x") as archive:
         _store(archive, "mimetype", MIMETYPE.encode())
         _store(archive, "stack.xml", stack, zipfile.ZIP_DEFLATED)
-        for name, data in members.items():
-            _store(archive, name, data)
-        _store(archive, "mergedimage.png", png.encode(picture))
-        _store(archive, "Thumbnails/thumbnail.png", png.encode(_thumbnail(picture)))
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            packed = pool.map(png.encode, pictures.values())
+            for name, data in zip(pictures, packed, strict=True):
+                _store(archive, name, data)
 
 
 def _store(
@@ -102,7 +105,7 @@ def _thumbnail(picture: np.ndarray) -> np.ndarray:
 
 
 def _add_nodes(
-    stack: ElementTree.Element, nodes: tuple[Layer | Group, ...], members: dict[str, bytes]
+    stack: ElementTree.Element, nodes: tuple[Layer | Group, ...], pictures: dict[str, Pixels]
 ) -> None:
     """Append `nodes` (bottom to top) to `stack`, whose first child is the topmost."""
     rest = list(nodes)
@@ -111,18 +114,18 @@ def _add_nodes(
         clipped = list(takewhile(lambda node: node.clip, rest))
         del rest[: len(clipped)]
         if base is not None and not clipped:
-            stack.insert(0, _element(base, members))
+            stack.insert(0, _element(base, pictures))
             continue
         # The base's blend, opacity and visibility act on the clipped layers too: the stack's.
         shared = {"name": ""} if base is None else _attributes(base)
         wrapper = ElementTree.Element("stack", {**shared, "isolation": "isolate", _CLIPS: "1"})
         if base is not None:
-            inner = _element(base, members)
+            inner = _element(base, pictures)
             for key in ("opacity", "composite-op", "visibility"):
                 inner.attrib.pop(key, None)
             wrapper.append(inner)
         for node in clipped:
-            element = _element(node, members)
+            element = _element(node, pictures)
             element.set("composite-op", _ATOP)
             wrapper.insert(0, element)
         stack.insert(0, wrapper)
@@ -138,14 +141,14 @@ def _attributes(node: Layer | Group) -> dict[str, str]:
     }
 
 
-def _element(node: Layer | Group, members: dict[str, bytes]) -> ElementTree.Element:
+def _element(node: Layer | Group, pictures: dict[str, Pixels]) -> ElementTree.Element:
     if isinstance(node, Group):
         isolation = "auto" if node.blend == "pass-through" else "isolate"
         element = ElementTree.Element("stack", {**_attributes(node), "isolation": isolation})
-        _add_nodes(element, node.layers, members)
+        _add_nodes(element, node.layers, pictures)
         return element
-    name = f"data/layer{len(members):03d}.png"
-    members[name] = png.encode(rounded(mask_in_alpha(node)))
+    name = f"data/layer{len(pictures):03d}.png"
+    pictures[name] = rounded(mask_in_alpha(node))
     x, y = node.offset
     element = ElementTree.Element(
         "layer", {**_attributes(node), "src": name, "x": str(x), "y": str(y)}

@@ -11,7 +11,9 @@ Files that are not the document's own are left alone.
 from __future__ import annotations
 
 import io
+import os
 import re
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,27 +53,37 @@ _FORMAT, _VERSION = "multiplane planes", 1
 def write(document: LayerDocument, path: Path) -> None:
     """Write `document` into the folder `path`, which is made if need be.
 
-    Raises FileExistsError when `path` holds files but no `layers.json`: some other folder."""
+    Raises FileExistsError when `path` holds files but no `layers.json` of ours: some other
+    folder."""
     check(document, path, PLANES)
     if path.is_file():
         raise FileExistsError(f"{path} is a file: name a folder for the planes")
     stale = _own_files(path)
-    folder = _Folder(path, stale)
     index: dict[str, Any] = {
         "format": _FORMAT,
         "version": _VERSION,
         "size": list(document.size),
         "space": document.space,
         "composite": COMPOSITE,
-        "layers": [folder.node(node, document) for node in document.layers],
         "provenance": None,
     }
-    if document.provenance is not None:
+    if document.provenance is not None:  # before any file, should it fail
         index["provenance"] = provenance_to_json(document.provenance)
-    text = dumps(index, indent=1)  # before any file, should it fail
-    folder.write()
-    write_bytes(path / COMPOSITE, png.encode(composite_u8(document)))
-    write_bytes(path / INDEX, text.encode())
+    is_new = not path.exists()
+    folder = _Folder(path, stale)
+    try:
+        with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+            index["layers"] = [folder.node(node, document, pool) for node in document.layers]
+            picture = pool.submit(png.encode, composite_u8(document))
+            folder.write()
+            write_bytes(path / COMPOSITE, picture.result())
+        write_bytes(path / INDEX, dumps(index, indent=1).encode())
+    except BaseException:
+        folder.remove_written()
+        if is_new and path.is_dir():
+            (path / COMPOSITE).unlink(missing_ok=True)
+            path.rmdir()
+        raise
     for name in stale - set(folder.files):
         (path / name).unlink(missing_ok=True)
 
@@ -80,14 +92,15 @@ def _own_files(path: Path) -> set[str]:
     """The plane files of the document that the folder holds already."""
     if not path.is_dir() or not any(path.iterdir()):
         return set()
-    if not (path / INDEX).is_file():
-        raise FileExistsError(
-            f"{path} holds files but no {INDEX}, so it is no planes folder: choose another name"
-        )
     try:
-        index = loads((path / INDEX).read_bytes())
+        index = loads((path / INDEX).read_bytes()) if (path / INDEX).is_file() else {}
     except ValueError:
-        return set()  # a damaged index is replaced; its planes, unknown, are left lying
+        index = {}
+    if index.get("format") != _FORMAT:
+        raise FileExistsError(
+            f"{path} holds files but no {INDEX} of ours, so it is no planes folder: choose "
+            "another name, or empty it first"
+        )
     found: set[str] = set()
 
     def visit(value: Any) -> None:
@@ -106,15 +119,18 @@ def _own_files(path: Path) -> set[str]:
 
 
 class _Folder:
-    """Gathers the files of one document: names first, bytes when all of it is known to be sound."""
+    """The files of one document: named one by one, packed on threads, written at the end."""
 
     def __init__(self, path: Path, present: set[str]):
         self.path = path
         self.present = present
-        self.files: dict[str, bytes] = {}
+        self.files: dict[str, Future[bytes]] = {}
+        self._written: list[str] = []
         self._count = 0
 
-    def node(self, node: Layer | Group, document: LayerDocument) -> dict[str, Any]:
+    def node(
+        self, node: Layer | Group, document: LayerDocument, pool: ThreadPoolExecutor
+    ) -> dict[str, Any]:
         stem = f"{self._count:02d}-{slug(node.name)}"
         self._count += 1
         facts: dict[str, Any] = {
@@ -129,45 +145,57 @@ class _Folder:
                 "type": "layer",
                 "offset": list(node.offset),
                 "role": node.role,
-                "file": self._add(stem, node.pixels, document.space),
+                "file": self._add(stem, node.pixels, document.space, pool),
                 "sha256": node.content_hash,
             }
         else:
             facts |= {
                 "type": "group",
-                "layers": [self.node(child, document) for child in node.layers],
+                "layers": [self.node(child, document, pool) for child in node.layers],
             }
         if node.mask is not None:
             facts["mask"] = {
                 "offset": list(node.mask.offset),
                 "outside": node.mask.outside,
                 "enabled": node.mask.enabled,
-                "file": self._add(f"{stem}.mask", node.mask.pixels, "srgb"),
+                "file": self._add(f"{stem}.mask", node.mask.pixels, "srgb", pool),
             }
         return facts
 
-    def _add(self, stem: str, array: NDArray[Any], space: ColorSpace) -> str:
+    def _add(
+        self, stem: str, array: NDArray[Any], space: ColorSpace, pool: ThreadPoolExecutor
+    ) -> str:
         if array.dtype == np.float32:
-            packed, suffix = io.BytesIO(), ".npy"
-            np.save(packed, array, allow_pickle=False)
-            data = packed.getvalue()
+            data, suffix = pool.submit(_npy, array), ".npy"
         else:
-            data, suffix = png.encode(array, space), ".png"
+            data, suffix = pool.submit(png.encode, array, space), ".png"
         name, again = stem + suffix, 1
-        while name in self.files or (name in self.present and not self._holds(name, data)):
-            again += 1  # a name that the old document uses for other pixels stays its own
+        while name in self.files or ((self.path / name).exists() and not self._is(name, data)):
+            again += 1  # a file that is there already and holds something else stays
             name = f"{stem}-{again}{suffix}"
         self.files[name] = data
         return name
 
-    def _holds(self, name: str, data: bytes) -> bool:
-        file = self.path / name
-        return file.is_file() and file.read_bytes() == data
+    def _is(self, name: str, data: Future[bytes]) -> bool:
+        """Whether the old document's file of that name holds just these bytes."""
+        return name in self.present and (self.path / name).read_bytes() == data.result()
 
     def write(self) -> None:
         for name, data in self.files.items():
-            if not (name in self.present and self._holds(name, data)):
-                write_bytes(self.path / name, data)
+            if not (self.path / name).exists():
+                self._written.append(name)
+                write_bytes(self.path / name, data.result())
+
+    def remove_written(self) -> None:
+        """Take back what `write` wrote; nothing of it was there before."""
+        for name in self._written:
+            (self.path / name).unlink(missing_ok=True)
+
+
+def _npy(array: NDArray[Any]) -> bytes:
+    packed = io.BytesIO()
+    np.save(packed, array, allow_pickle=False)
+    return packed.getvalue()
 
 
 def slug(name: str) -> str:

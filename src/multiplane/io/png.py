@@ -42,6 +42,7 @@ logger = logging.getLogger(__name__)
 CHUNK = "multiplane"
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGBA = 0, 6  # colour types
+_LEVEL = 4  # of deflate: three times as fast as the usual 6, files up to 4 % larger
 
 
 def encode(
@@ -59,7 +60,8 @@ def encode(
         info.add_itxt(keyword, value)
     packed = io.BytesIO()
     profile = LINEAR_PROFILE if space == "linear" else None
-    Image.fromarray(pixels).save(packed, "PNG", pnginfo=info, icc_profile=profile)
+    image = Image.fromarray(pixels)
+    image.save(packed, "PNG", pnginfo=info, icc_profile=profile, compress_level=_LEVEL)
     return packed.getvalue()
 
 
@@ -74,7 +76,7 @@ def _encode_deep(pixels: NDArray[np.uint16], space: ColorSpace, text: Mapping[st
         chunks.append((b"iCCP", b"linear\0\0" + zlib.compress(LINEAR_PROFILE)))
     for keyword, value in text.items():
         chunks.append((b"iTXt", keyword.encode("latin-1") + bytes(5) + value.encode()))
-    chunks += [(b"IDAT", zlib.compress(_filtered(pixels))), (b"IEND", b"")]
+    chunks += [(b"IDAT", zlib.compress(_filtered(pixels), _LEVEL)), (b"IEND", b"")]
     return _SIGNATURE + b"".join(
         struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
         for name, body in chunks
