@@ -190,12 +190,17 @@ class LayerRequest:
     def resolve(self, native_size: tuple[int, int]) -> LayerRequest:
         """This request with its size filled in: that of its pictures, else `native_size`.
 
-        Raises RequestError when nothing is wanted, when sizes disagree, when a control speaks of a
-        plane that is not wanted, or when a given background or composite is see-through."""
+        Raises RequestError as `check` does."""
+        self.check()
+        return replace(self, size=self._common_size() or native_size)
+
+    def check(self) -> None:
+        """Raises RequestError when nothing is wanted, when sizes disagree, when a control speaks of
+        a plane that is not wanted, or when a given background or composite is see-through."""
         if not self.task.wanted:
             raise RequestError(
                 "no plane is wanted: give at least one of foreground, background, composite a "
-                "prompt, or True to have it made without one"
+                "prompt, or True to have it made without one (on the command line: --want PLANE)"
             )
         planes = self.planes()
         for control in self.controls:
@@ -204,10 +209,9 @@ class LayerRequest:
                     f"the {control.kind} steers {control.plane!r}, which is not a wanted plane; "
                     f"wanted are {', '.join(n for n, p in planes.items() if p.state == 'wanted')}"
                 )
-        size = self._common_size() or native_size
+        self._common_size()
         for name in ("background", "composite"):
             _check_opaque(name, planes[name].pixels)
-        return replace(self, size=size)
 
     def _common_size(self) -> tuple[int, int] | None:
         """(width, height) that the asked size and every picture share; None where there is none."""
