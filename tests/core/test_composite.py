@@ -260,6 +260,7 @@ def test_half_white_on_black_in_both_lights():
 def test_a_clip_keeps_the_alpha_of_its_base():
     base, paint = dot(0.2, 0.4, 0.6, 0.5), dot(1, 0, 0, 1, clip=True)
     np.testing.assert_allclose(one_pixel(base, paint), [1, 0, 0, 0.5], atol=1e-6)
+    np.testing.assert_allclose(one_pixel(dot(0.2, 0.4, 0.6, 1), paint), [1, 0, 0, 1], atol=1e-6)
     hidden = dot(0.2, 0.4, 0.6, 0.5, visible=False)
     assert one_pixel(hidden, paint)[3] == 0  # hidden with its base
     assert one_pixel(paint)[3] == 0  # nothing below it
@@ -284,7 +285,15 @@ def test_multiply_inside_an_isolated_group_does_not_see_the_ground():
     assert one_pixel(ground, half)[0] == pytest.approx(0.375)
 
 
+def test_a_faded_pass_through_group_on_clear_ground_stays_under_what_follows():
+    faded = Group("g", (dot(1, 0, 0, 1),), opacity=0.5)
+    blue = dot(0, 0, 1, 0.5)
+    np.testing.assert_allclose(one_pixel(faded, blue), [1 / 3, 0, 2 / 3, 0.75], atol=1e-6)
+
+
 def test_values_beyond_white_survive_float_layers():
     bright = dot(4.0, 2.0, 0.5, 1.0)
     np.testing.assert_array_equal(one_pixel(bright), [4.0, 2.0, 0.5, 1.0])
-    assert composite_u8(LayerDocument((1, 1), (bright,)))[0, 0].tolist() == [255, 255, 128, 255]
+    on_black = LayerDocument((1, 1), (dot(0, 0, 0, 1), dot(4.0, 2.0, -1.0, 0.5)))
+    np.testing.assert_allclose(composite(on_black)[0, 0], [2.0, 1.0, -0.5, 1.0])
+    assert composite_u8(on_black)[0, 0].tolist() == [255, 255, 0, 255]

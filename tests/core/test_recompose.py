@@ -133,6 +133,29 @@ def test_what_clips_is_passed_on():
     assert result.background[0, 0, 0] == pytest.approx((0.8 - 128 / 255) / (127 / 255) * 255, abs=1)
 
 
+def test_alpha_rises_no_further_than_the_picture_needs():
+    black, clear = np.zeros((1, 1, 4), np.float32), np.zeros((1, 1, 4), np.float32)
+    black[..., 3] = 1.0
+    target = np.full((1, 1, 4), (51, 20, 0, 255), np.uint8)
+    request = LayerRequest((WANTED,), given_plane(black), Plane(pixels=target))
+    result = reconcile(MadePlanes((clear,), black, None), request)
+    red, _, _, alpha = result.foregrounds[0][0, 0]
+    assert alpha == 51  # as clear as can be
+    assert red >= 253  # so as red as can be, give or take half a step of the picture
+    assert_meets(result, target.astype(int))
+
+
+@settings(deadline=None, max_examples=50)
+@given(seeds)
+def test_rounding_errors_of_the_picture_are_not_magnified_behind_a_dense_foreground(rng):
+    (front,), behind = fronts(rng, 1), ground(rng)
+    front[..., 3] = rng.uniform(0.9, 0.999, front.shape[:2])
+    target = u8(over(u8(front), u8(behind)))
+    request = LayerRequest((given_plane(front),), WANTED, Plane(pixels=target))
+    result = reconcile(MadePlanes((front,), behind, None), request)
+    assert np.abs(result.background.astype(int) - u8(behind)).max() <= 1
+
+
 @settings(deadline=None, max_examples=200)
 @given(seeds, st.integers(1, 3), st.booleans())
 def test_a_foreground_before_a_given_background_meets_any_picture(rng, count, is_near):

@@ -130,14 +130,16 @@ def settle(stack: Sequence[Sheet], target: Float, known: Flags) -> Sheet:
     place and leaves all of it on the 8-bit grid. Alphas must lie on it already.
 
     Returns the residual to lie on top, its alpha 0 wherever the stack does without."""
-    change_colors(stack, target, known)
+    if known.any():
+        change_colors(stack, target, known)
     for sheet in stack:
         sheet.color = to_grid(sheet.color)
+    residual = Sheet(target.copy(), np.zeros_like(stack[0].alpha), known)
+    if not known.any():
+        return residual
     for index in range(len(stack) - 1, 0, -1):
         cover_up(stack, index, target, _too_far(stack, target, known))
-    bad = _too_far(stack, target, known)
-    residual = Sheet(target.copy(), np.zeros_like(stack[0].alpha), bad)
-    cover_up([*stack, residual], len(stack), target, bad)
+    cover_up([*stack, residual], len(stack), target, _too_far(stack, target, known))
     return residual
 
 

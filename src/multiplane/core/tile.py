@@ -130,7 +130,6 @@ def blend_onto(canvas: Canvas, source: Source, mode: str) -> None:
             color = blend(backdrop, color)
         else:
             straight = _divide(backdrop, backdrop_alpha)
-            np.minimum(straight, 1.0, out=straight)
             blended = blend(straight, color)
             blended -= color
             blended *= backdrop_alpha
