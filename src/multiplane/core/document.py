@@ -65,6 +65,7 @@ class Mask:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", _freeze(self.pixels, "(H, W)", None))
+        _check_offset("a mask", self.offset)
         if not 0.0 <= self.outside <= 1.0:
             raise ValueError(f"mask coverage outside its pixels must be 0..1, got {self.outside}")
 
@@ -89,6 +90,7 @@ class Layer:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pixels", _freeze(self.pixels, "(H, W, 4)", 4))
+        _check_offset(repr(self.name), self.offset)
         _check_compositing(self.name, self.opacity, self.blend, tuple(BLEND_MODES))
 
     @property
@@ -119,6 +121,11 @@ class Group:
         object.__setattr__(self, "layers", tuple(self.layers))
         modes = (PASS_THROUGH, *BLEND_MODES)
         _check_compositing(self.name, self.opacity, self.blend, modes)
+
+
+def _check_offset(name: str, offset: tuple[int, int]) -> None:
+    if len(offset) != 2 or not all(isinstance(part, int | np.integer) for part in offset):
+        raise ValueError(f"the offset of {name} must be two whole numbers (x, y), got {offset}")
 
 
 def _check_compositing(name: str, opacity: float, blend: str, modes: tuple[str, ...]) -> None:
