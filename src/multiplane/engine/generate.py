@@ -21,7 +21,7 @@ from multiplane.core.request import (
     RequestError,
     Task,
 )
-from multiplane.engine.families import families_for
+from multiplane.engine.entries import families_for
 from multiplane.engine.stages import Stage, request_of, seed_of, stages_of, task_of
 
 

@@ -11,7 +11,7 @@ from multiplane.core.document import Layer, LayerDocument
 from multiplane.core.family import Family, Progress
 from multiplane.core.request import LayerRequest, RequestError, Task
 from multiplane.engine import document_actions as actions
-from multiplane.engine.families import load_family
+from multiplane.engine.entries import load_family
 from multiplane.engine.generate import run_request
 from multiplane.engine.generated import GeneratedDocument
 from multiplane.engine.pictures import Picture

@@ -15,18 +15,14 @@ import pytest
 from flat_family import FLAT
 from multiplane.core.family import FamilyEntry
 from multiplane.core.request import TASK_TABLE, RequestError
-from multiplane.engine import families as by_name
-from multiplane.engine.families import MissingExtra, families_for, load_family, register
+from multiplane.engine import entries
+from multiplane.engine.entries import MissingExtra, families, families_for, load_family, register
 
 
 @pytest.fixture(autouse=True)
 def own_list(monkeypatch: pytest.MonkeyPatch) -> None:
     """Registered families of one test are not those of the next."""
-    from multiplane.engine import families as package_function  # the function of that name
-
-    assert package_function is by_name
-    module = sys.modules["multiplane.engine.families"]
-    monkeypatch.setattr(module, "_registered", dict(vars(module)["_registered"]))
+    monkeypatch.setattr(entries, "_registered", dict(entries._registered))
 
 
 def entry(**changes: Any) -> FamilyEntry:
@@ -61,12 +57,12 @@ def test_register_and_load() -> None:
 def test_entry_points_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
     point = SimpleNamespace(name="third", value="third:ENTRY", load=lambda: entry())
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point])
-    assert by_name()["third"].summary == "a third party's"
+    assert families()["third"].summary == "a third party's"
     assert load_family("third").name == "flat"
     wrong = SimpleNamespace(name="third", value="third:ENTRY", load=lambda: "flat")
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [wrong])
     with pytest.raises(ValueError, match=r"'third' \(third:ENTRY\) must be a FamilyEntry, got str"):
-        by_name()
+        families()
 
 
 def test_an_unknown_name_lists_the_known() -> None:
