@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from multiplane.core.document import LayerDocument
+from multiplane.core.document import Layer, LayerDocument
 from multiplane.core.family import Family, Progress
 from multiplane.core.request import LayerRequest, MadePlanes, Task
 
@@ -30,13 +30,33 @@ class Runner(Protocol):
 
     def run(self, request: LayerRequest, progress: Progress | None = None) -> LayerDocument: ...
 
+    def add(
+        self,
+        document: LayerDocument,
+        prompt: str,
+        progress: Progress | None = None,
+        **settings: Any,
+    ) -> LayerDocument: ...
+
+    def inpaint(
+        self,
+        document: LayerDocument,
+        layer: str | Layer,
+        mask: Any,
+        prompt: str | None = None,
+        progress: Progress | None = None,
+        **settings: Any,
+    ) -> LayerDocument: ...
+
 
 class RecordingFamily:
-    """A family that remembers what it made last, before the engine reconciles it."""
+    """A family that remembers what it made last, before the engine reconciles it, and the seconds
+    it took in all."""
 
     def __init__(self, family: Family) -> None:
         self._family = family
         self.made: MadePlanes | None = None
+        self.seconds = 0.0
         self.name = family.name
         self.version = family.version
         self.native_size = family.native_size
@@ -51,7 +71,9 @@ class RecordingFamily:
         return self._family
 
     def make(self, request: LayerRequest, progress: Progress | None = None) -> MadePlanes:
+        start = time.perf_counter()
         self.made = self._family.make(request, progress)
+        self.seconds += time.perf_counter() - start
         return self.made
 
 
@@ -107,7 +129,9 @@ def _only(folder: Path, pattern: str) -> Path:
 @dataclass(frozen=True, eq=False)
 class Bench:
     """family: the recorder that `model` runs. shards: what `multiplane data build` wrote (assets/
-    and scenes/). limit: at most this many pictures a part; None: each part's own number."""
+    and scenes/). limit: at most this many pictures a part; None: each part's own number. options:
+    steps and guidance for every request, where the family's own are not wanted. weights: a digest
+    of the weights, so that figures of others are never taken for theirs."""
 
     model: Runner
     family: RecordingFamily
@@ -117,6 +141,7 @@ class Bench:
     limit: int | None = None
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""
     report: Report = lambda part, done, total: None
 
     @property
@@ -147,13 +172,27 @@ class Bench:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big")
 
     def run(self, request: LayerRequest) -> tuple[LayerDocument, MadePlanes, float]:
-        """(document, the planes before reconciliation, seconds)."""
+        """(document, the planes before reconciliation, seconds), with `options` laid on top."""
         start = time.perf_counter()
-        document = self.model.run(request)
+        document = self.model.run(replace(request, **self.options))
         seconds = time.perf_counter() - start
         if self.family.made is None:
             raise RuntimeError("the model ran without its family making anything")
         return document, self.family.made, seconds
+
+
+def weights_digest(family: Family) -> str:
+    """A digest of the parameters of a family's networks, so that a retrained model is a new one;
+    its version where it holds no pipeline of torch networks."""
+    digest = hashlib.sha256(f"{family.name} {family.version}".encode())
+    pipeline: Any = getattr(family, "pipeline", None)
+    parts: dict[str, Any] = {} if pipeline is None else vars(pipeline)
+    for name, part in sorted(parts.items()):
+        if hasattr(part, "state_dict"):
+            digest.update(name.encode())
+            for tensor in part.state_dict().values():
+                digest.update(tensor.detach().float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def summary(values: list[float] | np.ndarray) -> dict[str, float]:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.floating]
 
-FEATURE_SIZE = 224
+# Retrieval of real assets is as good as at the network's own 224 (docs/evaluation.md), at half
+# the cost.
+FEATURE_SIZE = 160
 FEATURE_BATCH = 16
 GREY = (0.5, 0.5, 0.5)
 

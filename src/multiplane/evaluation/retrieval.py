@@ -79,7 +79,7 @@ class Gallery:
         return cls(placed, tuple(concepts), training.mean(axis=0), basis)
 
     def nearest(self, queries: Vectors, k: int = 5) -> list[list[str]]:
-        """The concepts of the k drawings nearest to each query (N, D) of `described`, best first."""
+        """The concepts of the k drawings nearest to each query (N, D), best first."""
         placed = unit(np.asarray((queries - self.query_mean) @ self.basis, np.float32))
         order = np.argsort(-(placed @ self.vectors.T), axis=1, kind="stable")[:, :k]
         return [[self.concepts[index] for index in row] for row in order]

@@ -101,7 +101,7 @@ def request_for(
     model: str,
     controls: tuple[Control, ...] = (),
 ) -> LayerRequest:
-    """The scene as this row of the task table: given planes from the truth, wanted ones by prompt."""
+    """The scene as this row of the task table: planes given from the truth or wanted by prompt."""
 
     def plane(kind: str) -> Plane:
         if kind in task.given:
