@@ -1,4 +1,4 @@
-"""Random documents for the tests of file formats, and the comparison that must hold after a trip."""
+"""Random documents for the tests of file formats, and what must be equal after a trip."""
 
 from __future__ import annotations
 
@@ -38,13 +38,18 @@ def layer_of(width: int, height: int, dtype: Any = np.uint8, seed: int = 0, **fi
 
 def texts(control: bool) -> st.SearchStrategy[str]:
     excluded: tuple[Any, ...] = ("Cs",) if control else ("Cs", "Cc")
-    letters = st.characters(exclude_categories=excluded, exclude_characters="" if control else "\ufffe\uffff")
+    letters = st.characters(
+        exclude_categories=excluded, exclude_characters="" if control else "\ufffe\uffff"
+    )
     return st.one_of(
-        st.sampled_from(["", "layer", "图层", "苹果 🍎", "</stack>", 'a "b" & <c>', "../x", "x" * 300]),
+        st.sampled_from(
+            ["", "layer", "图层", "苹果 🍎", "</stack>", 'a "b" & <c>', "../x", "x" * 300]
+        ),
         st.text(letters, max_size=12),
     )
 
 
+FULL_OR_EMPTY = st.sampled_from([0.0, 1.0])
 seeds = st.integers(0, 2**32 - 1)
 offsets = st.tuples(st.integers(-30, 30), st.integers(-30, 30))
 opacities = st.one_of(st.just(1.0), st.floats(0, 1), st.sampled_from([0.0, 0.5, 127 / 255]))
@@ -64,7 +69,7 @@ def documents(
     modes: tuple[str, ...] = MODES,
     layer_masks: bool = True,
     group_masks: bool = True,
-    outsides: Any = st.sampled_from([0.0, 1.0]),
+    outsides: Any = FULL_OR_EMPTY,
     clips: str = "any",  # "any", "plain" (normal layers alone) or "none"
     faded_pass_through: bool = True,
     control_names: bool = False,
@@ -108,12 +113,25 @@ def documents(
 
 def provenances() -> st.SearchStrategy[Provenance]:
     plain = st.recursive(
-        st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(-1e9, 1e9) | st.text(max_size=9),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**53), 2**53)
+        | st.floats(-1e9, 1e9)
+        | st.text(max_size=9),
+        lambda inner: (
+            st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+        ),
         max_leaves=6,
     )
     tables = st.dictionaries(st.text(max_size=9), plain, max_size=3)
-    return st.builds(Provenance, st.text(max_size=9), st.text(max_size=5), st.none() | st.integers(), tables, tables)
+    return st.builds(
+        Provenance,
+        st.text(max_size=9),
+        st.text(max_size=5),
+        st.none() | st.integers(),
+        tables,
+        tables,
+    )
 
 
 def assert_same(made: LayerDocument, back: LayerDocument) -> None:

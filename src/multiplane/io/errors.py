@@ -42,7 +42,7 @@ def decoding(path: str | os.PathLike[str], kind: str) -> Iterator[None]:
     at the boundary to them, and only here, every Exception is taken for a bad file."""
     try:
         yield
-    except (FileFormatError, CapabilityError, FileNotFoundError, PermissionError):
+    except (FileFormatError, BakedWarning, FileNotFoundError, PermissionError):
         raise
     except Exception as error:
         reason = str(error).strip() or type(error).__name__

@@ -32,7 +32,7 @@ from multiplane.core.document import (
 )
 from multiplane.io import png
 from multiplane.io.atomic import write_bytes
-from multiplane.io.capabilities import ALL_MODES, PLANES, check
+from multiplane.io.capabilities import PLANES, check
 from multiplane.io.errors import bad_file, decoding
 from multiplane.io.image import coverage_of, decode
 from multiplane.io.limits import DEFAULT_LIMITS, Budget, Limits
@@ -252,13 +252,10 @@ class _Reader:
         self.budget.node(depth)
         name = _typed(entry, "name", str)
         is_group = _typed(entry, "type", str) == "group"
-        blend = _typed(entry, "blend", str)
-        if blend not in ALL_MODES and not (is_group and blend == "pass-through"):
-            raise ValueError(f"layer {name!r} has the unknown blend mode {blend!r}")
         shared: dict[str, Any] = {
             "name": name,
             "opacity": float(_typed(entry, "opacity", (int, float))),
-            "blend": blend,
+            "blend": _typed(entry, "blend", str),
             "visible": _typed(entry, "visible", bool),
             "clip": _typed(entry, "clip", bool),
             "mask": self.mask(entry.get("mask"), name),

@@ -131,17 +131,16 @@ def _drawn(text: str) -> bytes:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """`text` in at most _LINES lines of `width` pixels."""
+    """`text` in at most _LINES lines of `width` pixels, the last one cut."""
     lines: list[str] = []
     words = text.split()
-    while words and len(lines) < _LINES:
-        last = len(lines) == _LINES - 1
-        taken = len(words)
-        while taken > 1 and not last and _length(" ".join(words[:taken]), _CAPTION) > width:
-            taken -= 1
+    while words and len(lines) < _LINES - 1:
+        taken = 1
+        while taken < len(words) and _length(" ".join(words[: taken + 1]), _CAPTION) <= width:
+            taken += 1
         lines.append(_cut(" ".join(words[:taken]), width, _CAPTION))
         words = words[taken:]
-    return lines
+    return [*lines, _cut(" ".join(words), width, _CAPTION)] if words else lines
 
 
 def _cut(text: str, width: int, size: int) -> str:
