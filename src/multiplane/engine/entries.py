@@ -24,7 +24,7 @@ _BUILT_IN = (
         name="tiny",
         target="multiplane.pipelines.tiny:TinyFamily",
         summary="small model of our own, its weights in the package; runs offline on a CPU",
-        tasks=frozenset(TASK_TABLE),
+        tasks=frozenset((*TASK_TABLE, Task.of("-> foreground background"))),
         extra="multiplane[models]",
     ),
 )

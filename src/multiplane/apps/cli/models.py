@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from multiplane.apps.cli.options import AsJson
 from multiplane.apps.cli.terminal import say, say_json
-from multiplane.core.request import TASK_TABLE
+from multiplane.core.family import FamilyEntry
+from multiplane.core.request import PLANE_KINDS, TASK_TABLE, Task
 
 
 def models(as_json: AsJson = False) -> None:
@@ -19,7 +20,7 @@ def models(as_json: AsJson = False) -> None:
                     {
                         "name": entry.name,
                         "summary": entry.summary,
-                        "tasks": [str(task) for task in TASK_TABLE if task in entry.tasks],
+                        "tasks": [str(task) for task in _rows(entry)],
                         "install": f"pip install '{entry.extra}'",
                     }
                     for entry in known.values()
@@ -31,8 +32,17 @@ def models(as_json: AsJson = False) -> None:
         say(f"{entry.name}: {entry.summary}")
         say(f"  needs: pip install '{entry.extra}'")
         say("  given -> wanted:")
-        for task in TASK_TABLE:
-            if task in entry.tasks:
-                say(
-                    f"    {' '.join(sorted(task.given)) or '-'} -> {str(task).rpartition('-> ')[2]}"
-                )
+        for task in _rows(entry):
+            say(f"    {_named(task.given)} -> {_named(task.wanted)}")
+
+
+def _rows(entry: FamilyEntry) -> list[Task]:
+    """The rows a family can do: those of the task table in its order, then its own."""
+    return [
+        *(task for task in TASK_TABLE if task in entry.tasks),
+        *sorted(entry.tasks - set(TASK_TABLE), key=str),
+    ]
+
+
+def _named(planes: frozenset[str]) -> str:
+    return ", ".join(kind for kind in PLANE_KINDS if kind in planes) or "nothing"
