@@ -183,6 +183,8 @@ def test_resolve_keeps_an_asked_size() -> None:
 def test_resolve_refuses_planes_that_contradict(request_: LayerRequest, message: str) -> None:
     with pytest.raises(RequestError, match=re.escape(message)):
         request_.resolve((128, 128))
+    with pytest.raises(RequestError, match=re.escape(message)):
+        request_.check()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])

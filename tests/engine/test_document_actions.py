@@ -155,7 +155,8 @@ def test_a_flat_picture_is_remade_as_one(model: Model) -> None:
 
 def test_everything_else_about_a_layer_stays(model: Model, scene: GeneratedDocument) -> None:
     cat = replace(scene.find("a cat"), opacity=0.5, blend="multiply", offset=(3, -2))
-    layers = (scene.layers[0], Group("animals", (cat, scene.layers[2]), blend="normal"))
+    other = Group("empty", (replace(scene.find("a dog"), name="another dog"),))
+    layers = (scene.layers[0], Group("animals", (cat, scene.layers[2]), blend="normal"), other)
     grouped = replace(scene, layers=layers)
     after = grouped.regenerate(cat, seed=8)
     remade = after.find("a cat")
@@ -164,6 +165,7 @@ def test_everything_else_about_a_layer_stays(model: Model, scene: GeneratedDocum
     assert isinstance(group, Group)
     assert group.layers[1] is scene.layers[2]
     assert after.layers[0] is scene.layers[0]
+    assert after.layers[2] is other
 
 
 def test_inpainting_touches_only_the_white_of_the_mask(scene: GeneratedDocument) -> None:
