@@ -21,7 +21,7 @@ demo: $(VENV)/.demo
 	$(VENV)/bin/python -m multiplane.apps.demo $(OUT)
 
 test: $(VENV)/.dev
-	HF_HUB_OFFLINE=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
