@@ -49,6 +49,7 @@ def test_tiles_meet_without_a_seam_whatever_their_number(monkeypatch):
     whole_u8 = composite_u8(document)
     monkeypatch.setattr(compositor, "TILE_WIDTH", 7)
     monkeypatch.setattr(compositor, "TILE_HEIGHT", 5)
+    monkeypatch.setattr(compositor, "TILES_A_THREAD", 1)
     for threads in (1, 3):
         np.testing.assert_array_equal(composite(document, threads=threads), whole)
         np.testing.assert_array_equal(composite_u8(document, threads=threads), whole_u8)

@@ -37,6 +37,7 @@ from multiplane.core.window import Window, window_of, window_of_nodes
 TILE_WIDTH = 512  # wide enough that a row is worth a call, and all planes of a tile stay in cache
 TILE_HEIGHT = 64
 MAX_THREADS = 4
+TILES_A_THREAD = 8  # fewer are not worth starting a thread for
 
 
 def composite(
@@ -118,7 +119,11 @@ def _render(
         _store(canvas, to_shown, out, is_bounded)
 
     corners = [(x, y) for y in range(0, height, TILE_HEIGHT) for x in range(0, width, TILE_WIDTH)]
-    workers = min(threads or os.cpu_count() or 1, MAX_THREADS, len(corners))
+    workers = min(threads or os.cpu_count() or 1, MAX_THREADS, len(corners) // TILES_A_THREAD)
+    if workers <= 1:
+        for corner in corners:
+            render_tile(corner)
+        return
     with ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(render_tile, corners):
             pass
