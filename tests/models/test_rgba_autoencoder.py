@@ -62,7 +62,7 @@ def test_what_does_not_fit_is_said(tmp_path) -> None:
     with pytest.raises(ValueError, match="does not fit"):
         load_network(RGBAAutoencoder, RGBAAutoencoderConfig, tmp_path)
     (tmp_path / CONFIG).unlink()
-    with pytest.raises(FileNotFoundError, match="config.json"):
+    with pytest.raises(FileNotFoundError, match=r"config\.json"):
         load_network(RGBAAutoencoder, RGBAAutoencoderConfig, tmp_path)
 
 

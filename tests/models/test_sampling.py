@@ -23,7 +23,7 @@ def test_a_perfect_prediction_is_reached_exactly(sampler) -> None:
 
 @pytest.mark.parametrize(("sampler", "order"), [(euler, 1), (heun, 2)])
 def test_order_of_convergence_on_a_gaussian(sampler, order: int) -> None:
-    """For data N(0, s^2) the posterior mean is linear in z and the flow ends at s times the noise."""
+    """For data N(0, s^2) the posterior mean is linear in z; the flow ends at s times the noise."""
     s = 0.5
 
     def predict(z: torch.Tensor, t: float) -> torch.Tensor:

@@ -29,7 +29,7 @@ def test_states_stay_close_to_the_published_weights(tmp_path) -> None:
 
 
 def test_quantised_rows_are_within_half_a_step() -> None:
-    weight = torch.randn(5, 40) * torch.tensor([[1.0], [0.01], [100.0], [1e-5], [0.0]])
+    weight = torch.randn(5, 40) * torch.tensor([[1.0], [0.01], [100.0], [1e-3], [0.0]])
     rows, scale = quantize_rows(weight)
     assert rows.dtype == torch.int8
     error = (dequantize_rows(rows, scale) - weight).abs().amax(dim=1)

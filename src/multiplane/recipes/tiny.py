@@ -19,10 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from multiplane.core.config import read_config, to_table
+from multiplane.models.codecs import load_codec
 from multiplane.models.layered_transformer import LayeredTransformer, LayeredTransformerConfig
-from multiplane.models.rgba_autoencoder import RGBAAutoencoder, RGBAAutoencoderConfig
+from multiplane.models.rgba_autoencoder import RGBAAutoencoder
 from multiplane.models.text_encoder import TextEncoder
-from multiplane.models.weights_io import load_network, save_network
+from multiplane.models.weights_io import save_network
 from multiplane.training.feed import FeedConfig, load_feed
 from multiplane.training.losses import logit_normal_times
 from multiplane.training.previews import preview_sheet
@@ -40,9 +41,10 @@ from multiplane.training.run import RunConfig, TrainingRun, compile_parts
 
 @dataclass(frozen=True)
 class Config:
-    """rows: weight of each row of the task table. batch_alone, batch_scene: samples a step where
-    the foreground is alone or the whole scene is there. keep: share of steps that give part of a
-    wanted plane. prompts: foreground prompts of the sample sheets."""
+    """autoencoder: folder of a trained autoencoder, or of `PixelPatches`. rows: weight of each row
+    of the task table. batch_alone, batch_scene: samples a step where the foreground is alone or the
+    whole scene is there. keep: share of steps that give part of a wanted plane. prompts: foreground
+    prompts of the sample sheets, "a over b" for a scene."""
 
     run: RunConfig
     feed: FeedConfig
@@ -74,12 +76,11 @@ def main(path: Path) -> None:
         compile_parts(*denoiser.blocks)
     run = TrainingRun(config.run, denoiser, denoiser.blocks, to_table(config))
     encoder = TextEncoder.from_pretrained(config.text_encoder, config.model.text_tokens)
-    autoencoder = load_network(RGBAAutoencoder, RGBAAutoencoderConfig, config.autoencoder)
-    autoencoder = autoencoder.to(run.device).requires_grad_(False)
-    if config.run.compile:
-        compile_parts(autoencoder.encoder)
+    codec = load_codec(config.autoencoder).to(run.device).requires_grad_(False)
+    if config.run.compile and isinstance(codec, RGBAAutoencoder):
+        compile_parts(codec.encoder)
     train, heldout = (
-        RowFeed(*load_feed(config.feed, split, encoder, run.device), autoencoder, encoder)
+        RowFeed(*load_feed(config.feed, split, encoder, run.device), codec, encoder)
         for split in ("train", "heldout")
     )
     rows = {text: Row.parse(text) for text in config.rows}
@@ -116,7 +117,7 @@ def main(path: Path) -> None:
 
     def sample(step: int) -> dict[str, float]:
         preview_sheet(
-            denoiser, autoencoder, encoder, config.prompts, config.run.out / f"sheet-{step:06d}.png"
+            denoiser, codec, encoder, config.prompts, config.run.out / f"sheet-{step:06d}.png"
         )
         losses = heldout_losses(denoiser, heldout, rows, config.heldout)
         return {f"heldout {name}": value for name, value in losses.items()}

@@ -2,7 +2,8 @@
 
     python -m multiplane.recipes.tiny_export RUN OUT [--steps N --guidance G ...]
 
-RUN is the output folder of `multiplane.recipes.tiny`; its newest checkpoint's averaged weights are taken.
+RUN is the output folder of `multiplane.recipes.tiny`; its newest checkpoint's averaged
+weights are taken.
 """
 
 from __future__ import annotations
@@ -13,10 +14,9 @@ import logging
 from pathlib import Path
 
 from multiplane.core.config import from_table
+from multiplane.models.codecs import load_codec
 from multiplane.models.layered_transformer import LayeredTransformer
-from multiplane.models.rgba_autoencoder import RGBAAutoencoder, RGBAAutoencoderConfig
 from multiplane.models.text_encoder import TextEncoder
-from multiplane.models.weights_io import load_network
 from multiplane.pipelines.tiny import TinyDefaults, TinyPipeline
 from multiplane.recipes.tiny import Config
 from multiplane.training import checkpoint
@@ -61,7 +61,7 @@ def export(run: Path, out: Path, defaults: TinyDefaults) -> Path:
     )
     pipeline = TinyPipeline(
         denoiser,
-        load_network(RGBAAutoencoder, RGBAAutoencoderConfig, config.autoencoder),
+        load_codec(config.autoencoder),
         TextEncoder.from_pretrained(config.text_encoder, config.model.text_tokens),
         settled,
     )

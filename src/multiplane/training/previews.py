@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from multiplane.models.layered_transformer import LayeredTransformer
+from multiplane.models.patches import PixelPatches
 from multiplane.models.rgba_autoencoder import RGBAAutoencoder
 from multiplane.models.text_encoder import TextEncoder
 from multiplane.pipelines.tiny import PlaneInput, TinyPipeline
@@ -16,7 +17,7 @@ from multiplane.training.sheets import write_sheet
 
 def preview_sheet(
     denoiser: LayeredTransformer,
-    autoencoder: RGBAAutoencoder,
+    autoencoder: RGBAAutoencoder | PixelPatches,
     encoder: TextEncoder,
     prompts: Sequence[str],
     path: Path,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from multiplane.models.codecs import Codec
 from multiplane.models.layered_transformer import ROLES, LayeredTransformer, PlaneLayout
 from multiplane.models.planes import to_model
-from multiplane.models.rgba_autoencoder import RGBAAutoencoder
 from multiplane.models.text_encoder import TextEncoder
 from multiplane.training.losses import velocity_loss
 from multiplane.training.pools import Prompts
@@ -65,7 +65,7 @@ class RowFeed:
         self,
         feed: SceneFeed,
         prompts: Prompts,
-        autoencoder: RGBAAutoencoder,
+        autoencoder: Codec,
         encoder: TextEncoder,
     ) -> None:
         self.feed = feed
@@ -115,7 +115,7 @@ class RowFeed:
 
 
 @torch.no_grad()
-def encode_planes(autoencoder: RGBAAutoencoder, planes: Tensor) -> Tensor:
+def encode_planes(autoencoder: Codec, planes: Tensor) -> Tensor:
     """(B, P, 4, S, S) premultiplied in [0, 1] -> (B, P, 1, C, h, w) latents, float32."""
     flat = to_model(planes.flatten(0, 1))
     with torch.autocast(planes.device.type, torch.bfloat16):

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from multiplane.core.config import from_table, to_table
+from multiplane.models.codecs import load_codec
 from multiplane.models.layered_transformer import (
     LayeredTransformer,
     LayeredTransformerConfig,
     PlaneLayout,
 )
+from multiplane.models.patches import PixelPatches
 from multiplane.models.planes import from_model, to_model
-from multiplane.models.rgba_autoencoder import RGBAAutoencoder, RGBAAutoencoderConfig
+from multiplane.models.rgba_autoencoder import RGBAAutoencoder
 from multiplane.models.sampling import SAMPLERS, time_steps
 from multiplane.models.text_encoder import CONFIG, TOKENIZER, WEIGHTS, TextEncoder
 from multiplane.models.weights_io import load_network, save_network
@@ -51,7 +53,7 @@ class TinyPipeline:
     """text encoder, autoencoder and denoiser, with their sampling defaults."""
 
     denoiser: LayeredTransformer
-    autoencoder: RGBAAutoencoder
+    autoencoder: RGBAAutoencoder | PixelPatches
     text_encoder: TextEncoder
     defaults: TinyDefaults = field(default_factory=TinyDefaults)
     dtype: torch.dtype = torch.float32
@@ -75,7 +77,7 @@ class TinyPipeline:
         denoiser = load_network(LayeredTransformer, LayeredTransformerConfig, folder / "denoiser")
         return cls(
             denoiser,
-            load_network(RGBAAutoencoder, RGBAAutoencoderConfig, folder / "autoencoder"),
+            load_codec(folder / "autoencoder"),
             TextEncoder.from_pretrained(folder / "text_encoder", denoiser.config.text_tokens),
             defaults,
             dtype or preferred_dtype(),

@@ -81,5 +81,5 @@ class KnownState:
         path = t * self.known + (1 - t) * self.noise
         kept = torch.where(self.keep > 0.5, self.keep, torch.zeros_like(self.keep))
         z = torch.lerp(z, path, kept)
-        z = torch.where(t < self.release, path, z)
+        z = torch.where(t <= self.release, path, z)
         return torch.where(self.given[:, :, :, None], self.known, z)
