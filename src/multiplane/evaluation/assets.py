@@ -45,6 +45,12 @@ class DescribedPool:
         """(S, S, 4) straight alpha 0..1."""
         return to_float(np.ascontiguousarray(self.pool.pixels[index].transpose(1, 2, 0)))
 
+    @cached_property
+    def in_made_style(self) -> NDArray[np.intp]:
+        """The places of the pictures in the style that is made; all where none is."""
+        found = np.flatnonzero(np.array(self.pool.styles) == MADE_STYLE)
+        return found if found.size else np.arange(len(self.pool))
+
     def first_of(self, concepts: list[str]) -> list[int]:
         """The index of each concept's first picture. Raises KeyError for one without any."""
         first: dict[str, int] = {}
@@ -76,12 +82,8 @@ class ReferenceAssets:
 
     @cached_property
     def gallery(self) -> Gallery:
-        styles = np.array(self.training.pool.styles) == MADE_STYLE
-        return Gallery.fit(
-            self.drawings.vectors,
-            self.drawings.pool.concepts,
-            self.training.vectors[styles if styles.any() else slice(None)],
-        )
+        made_alike = self.training.vectors[self.training.in_made_style]
+        return Gallery.fit(self.drawings.vectors, self.drawings.pool.concepts, made_alike)
 
     def _described(self, kinds: tuple[str, ...], split: str | None) -> DescribedPool:
         pool = read_assets(self._folder, kinds, split, self._side)

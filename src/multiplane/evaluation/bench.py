@@ -153,11 +153,14 @@ class Bench:
         """A part's number of pictures under the limit."""
         return own if self.limit is None else min(own, self.limit)
 
-    def scenes(self, own: int) -> list[HeldoutScene]:
-        """The first held-out scenes, at the family's size."""
+    def scenes(self, own: int, clear: bool = False) -> list[HeldoutScene]:
+        """The first held-out scenes, at the family's size. clear: only those whose background holds
+        no objects of its own."""
         from multiplane.evaluation.scenes import read_scenes
 
-        return read_scenes(self.shards / "scenes", self.side, self.count(own))
+        found = read_scenes(self.shards / "scenes", self.side)
+        fitting = [scene for scene in found if not (clear and scene.crowded)]
+        return fitting[: self.count(own)]
 
     @cached_property
     def assets(self) -> ReferenceAssets:

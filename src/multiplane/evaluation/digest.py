@@ -1,46 +1,157 @@
-"""The figures of an evaluation as lines that a reader takes in."""
+"""The figures of an evaluation as lines that a reader takes in; everything else is in the JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-# Long lists of single pictures stay in the JSON.
-_LEFT_OUT = frozenset(("found", "nearest", "histogram, made", "histogram, real"))
+Figures = Mapping[str, Any]
 
 
-def lines_of(found: Mapping[str, Any]) -> Iterator[str]:
-    """One line a figure, indented by its place; statistics as mean, spread and range."""
+def lines_of(found: Figures) -> Iterator[str]:
+    """The main figures of every part there is."""
     minutes = found.get("minutes", {})
     for part, figures in found["parts"].items():
-        taken = f" ({minutes[part]} min)" if part in minutes else ""
+        taken = f" ({minutes[part]:.1f} min)" if part in minutes else ""
         yield f"{part}{taken}"
-        yield from _lines(figures, 1)
+        for line in _TELLERS[part](figures):
+            yield f"  {line}"
 
 
-def _lines(value: Mapping[str, Any], depth: int) -> Iterator[str]:
-    indent = "  " * depth
-    for name, each in value.items():
-        if name in _LEFT_OUT:
+def mean(each: Figures, digits: int = 3) -> str:
+    """mean (least to most) of a summary; a dash where nothing was measured."""
+    if not each:
+        return "-"
+    low, high = f"{each['min']:.{digits}f}", f"{each['max']:.{digits}f}"
+    return f"{each['mean']:.{digits}f} ({low} to {high}, n = {each['n']})"
+
+
+def _speed(figures: Figures) -> Iterator[str]:
+    for name, case in figures["cases"].items():
+        shares = ", ".join(
+            f"{stage} {seconds / case['seconds']:.0%}"
+            for stage, seconds in case["stages"].items()
+            if seconds >= 0.005 * case["seconds"]
+        )
+        yield f"{name}: {case['seconds']:.2f} s ({shares})"
+
+
+def _retrieval(figures: Figures) -> Iterator[str]:
+    for name, row in figures["retrieval"].items():
+        if name in ("gallery", "found"):
             continue
-        if isinstance(each, Mapping) and {"mean", "std", "min", "max"} <= set(each):
-            yield f"{indent}{name}: {statistics_text(each)}"
-        elif isinstance(each, Mapping):
-            yield f"{indent}{name}"
-            yield from _lines(each, depth + 1)
-        elif isinstance(each, list):
-            yield f"{indent}{name}: {', '.join(map(str, each)) or 'none'}"
-        else:
-            yield f"{indent}{name}: {number_text(each)}"
+        yield (
+            f"top-5, {name}: {row['top5']:.1%} of {row['n']}; real assets {row['ceiling']:.1%}, "
+            f"chance {row['floor']:.2%}: {row['share of ceiling']:.0%} of the ceiling, "
+            f"{row['times floor']:.0f} times chance"
+        )
+    copying = figures["copying"]
+    yield (
+        f"copy rate: {copying['rate']:.1%}; held-out real assets "
+        f"{copying['rate of held-out real assets']:.1%}, softened training assets "
+        f"{copying['rate of softened, mirrored training assets']:.1%}"
+    )
+    yield from _likeness(figures)
 
 
-def statistics_text(each: Mapping[str, float]) -> str:
-    return (
-        f"{number_text(each['mean'])} ± {number_text(each['std'])} "
-        f"({number_text(each['min'])} to {number_text(each['max'])}, n = {each['n']})"
+def _likeness(figures: Figures) -> Iterator[str]:
+    kid = figures["kid"]
+    if kid["made to real"]:
+        names = ("made to real", "held-out real to real", "half of real to the other half")
+        told = (f"{name} {kid[name]['value']:.4f} ± {kid[name]['spread']:.4f}" for name in names)
+        yield f"KID: {', '.join(told)}"
+    soft = figures["soft alpha"]
+    yield (
+        f"soft alpha: {mean(soft['soft share, made'])} of covered pixels, real "
+        f"{mean(soft['soft share, real'])}; histogram distance "
+        f"{soft['distance of made to real']:.4f}, held-out real "
+        f"{soft['distance of held-out real to real']:.4f}; {figures['empty']} empty"
     )
 
 
-def number_text(value: Any) -> str:
-    """Four significant digits of a float, anything else as it is."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _rows(figures: Figures) -> Iterator[str]:
+    for name, row in figures["rows"].items():
+        told = [f"after {row['after, 255ths']['max']:.2f}/255 at most"]
+        if "before" in row:
+            before = row["before"]
+            told.insert(
+                0,
+                f"before {before['psnr']['mean']:.1f} dB, mean {before['mean']['mean']:.4f}, "
+                f"max {before['max']['max']:.3f}",
+            )
+        if "foreground" in row:
+            told.append(
+                f"alpha mae {row['foreground']['alpha mae']['mean']:.4f}, "
+                f"iou {row['foreground']['mask iou']['mean']:.3f}"
+            )
+        if "background" in row:
+            told.append(f"background {row['background']['psnr']['mean']:.1f} dB")
+        yield f"{name}: {'; '.join(told)}; {row['seconds']['mean']:.2f} s"
+
+
+def _conditional(figures: Figures) -> Iterator[str]:
+    for name, row in figures.get("rows", {}).items():
+        ratios = ", ".join(f"{plane} {use['ratio']:.3f}" for plane, use in row.items())
+        yield f"{name}: loss, true over shuffled: {ratios}"
+
+
+def _control(figures: Figures) -> Iterator[str]:
+    for words in ("own words", "other words"):
+        yield f"mask iou with the silhouette, {words}: {mean(figures[words]['mask iou'])}"
+
+
+def _native(figures: Figures) -> Iterator[str]:
+    yield f"the judge on real scenes: {mean(figures['judge on real scenes'])}"
+    for name in ("native", "cut"):
+        each = figures[name]
+        share = each["share of the judge's own"]
+        yield (
+            f"{name}: mask iou with the judge {mean(each['mask iou with the judge'])}, "
+            f"{share:.0%} of its own; top-5 {each['retrieval']['top5']:.0%}"
+        )
+        yield from (f"{name}: {line}" for line in _likeness(each))
+
+
+def _iterative(figures: Figures) -> Iterator[str]:
+    yield (
+        f"earlier layers unchanged: {figures['earlier layers unchanged']:.0%}; "
+        f"{figures['empty layers']} of {figures['scenes'] * figures['layers']} layers empty; after "
+        f"{figures['after, 255ths'].get('max', 0.0):.2f}/255 at most"
+    )
+
+
+def _inpainting(figures: Figures) -> Iterator[str]:
+    yield (
+        f"kept part unchanged: {figures['kept part unchanged']:.0%}; seam "
+        f"{mean(figures['seam, made'])}, real {mean(figures['seam, real'])}"
+    )
+
+
+def _planes(figures: Figures) -> Iterator[str]:
+    added = figures.get("composite against over(foreground, background)")
+    if added:
+        yield (
+            f"composite against over(foreground, background): {mean(added['psnr'], 1)} dB, at most "
+            f"{added['max, 255ths']['max']:.1f}/255"
+        )
+    if "mask iou with the judge" in figures:
+        yield f"mask iou with the judge: {mean(figures['mask iou with the judge'])}"
+    for plane, errors in figures.get("against truth", {}).items():
+        if plane != "scenes":
+            yield from (f"true {plane}: {name} {mean(each)}" for name, each in errors.items())
+    if "retrieval" in figures:
+        yield f"top-5: {figures['retrieval']['all']['top5']:.1%}"
+    yield from _likeness(figures)
+
+
+_TELLERS: dict[str, Callable[[Figures], Iterator[str]]] = {
+    "speed": _speed,
+    "retrieval": _retrieval,
+    "rows": _rows,
+    "conditional": _conditional,
+    "control": _control,
+    "native": _native,
+    "iterative": _iterative,
+    "inpainting": _inpainting,
+    "planes": _planes,
+}

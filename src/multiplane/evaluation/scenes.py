@@ -46,18 +46,13 @@ class HeldoutScene:
         }[kind]
 
 
-def read_scenes(folder: Path, side: int, limit: int | None = None) -> list[HeldoutScene]:
-    """The first `limit` scenes of `folder` at side x side pixels, or at the nearest larger size
-    there is (the largest when none is). Raises FileNotFoundError without shards."""
+def read_scenes(folder: Path, side: int) -> list[HeldoutScene]:
+    """The scenes of `folder` at side x side pixels, resized from the nearest larger size there is
+    (the largest when none is). Raises FileNotFoundError without shards."""
     paths = {_side_of(path): path for path in shard_paths(folder, ("scene",), "heldout")}
     larger = [size for size in paths if size >= side]
     path = paths[min(larger) if larger else max(paths)]
-    scenes: list[HeldoutScene] = []
-    for key, members in read_shard(path):
-        if limit is not None and len(scenes) >= limit:
-            break
-        scenes.append(_scene(key, members, side))
-    return scenes
+    return [_scene(key, members, side) for key, members in read_shard(path)]
 
 
 def _side_of(path: Path) -> int:

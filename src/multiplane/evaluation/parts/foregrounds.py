@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multiplane.core.pixels import to_float
+from multiplane.core.pixels import resize, to_float
 from multiplane.core.request import LayerRequest, Plane
 from multiplane.evaluation.alpha import alpha_histogram, histogram_distance, soft_share
-from multiplane.evaluation.assets import MADE_STYLE, DescribedPool, ReferenceAssets
+from multiplane.evaluation.assets import DescribedPool, ReferenceAssets
 from multiplane.evaluation.bench import Bench, summary
 from multiplane.evaluation.copying import CopyReport, copy_report
+from multiplane.evaluation.judges import Features
 from multiplane.evaluation.kid import kid
 from multiplane.evaluation.prompts import SETS, FixedPrompt, fixed_prompts
 from multiplane.evaluation.retrieval import Vectors, described, looks
@@ -22,6 +23,7 @@ from multiplane.evaluation.sheets import Cell, SheetRow, grid, save_sheet, table
 
 PART = "foregrounds"
 TOP = 5
+KNOWN_COPIES = 40
 
 
 def run(bench: Bench) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def score(
     assets: ReferenceAssets,
     prompts: Sequence[FixedPrompt],
     pictures: Sequence[NDArray[np.float32]],
-    features: Any,
+    features: Features,
 ) -> dict[str, Any]:
     """Every figure of a set of foregrounds (H, W, 4) straight alpha, one a prompt."""
     raw = looks(pictures, features)
@@ -63,6 +65,7 @@ def score(
             "rate": copies.rate,
             "rate, neighbours of other concepts only": by_concept.rate,
             "rate of held-out real assets": _heldout_rate(assets),
+            "rate of softened, mirrored training assets": _known_rate(assets, features),
             "nearest": _nearest(assets.training, prompts, copies),
         },
         **likeness(assets, raw[0], [picture[..., 3] for picture in pictures]),
@@ -113,8 +116,24 @@ def _real_vectors(assets: ReferenceAssets, concepts: Sequence[str]) -> Vectors:
 
 
 def _heldout_rate(assets: ReferenceAssets) -> float:
-    """What chance alone gives: held-out pictures that were never trained on, scored the same."""
-    return copy_report(assets.heldout.vectors, assets.training.vectors).rate
+    """What is no copy for certain: held-out pictures, never trained on, scored the same."""
+    held = assets.heldout.vectors[assets.heldout.in_made_style]
+    return copy_report(held, assets.training.vectors).rate
+
+
+def _known_rate(assets: ReferenceAssets, features: Features) -> float:
+    """What is a copy for certain: training assets at 5/8 of their size and back, mirrored."""
+    training = assets.training
+    every = max(1, training.in_made_style.size // KNOWN_COPIES)
+    chosen = training.in_made_style[::every][:KNOWN_COPIES]
+    copies = [_softened(training.picture(index))[:, ::-1] for index in chosen]
+    return copy_report(described(looks(copies, features)), training.vectors).rate
+
+
+def _softened(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    side = picture.shape[0]
+    small = resize(picture, (side * 5 // 8, side * 5 // 8), "area")
+    return resize(small, (side, side), "lanczos")
 
 
 def _nearest(
@@ -136,12 +155,10 @@ def likeness(
     assets: ReferenceAssets, on_grey: Vectors, mattes: Sequence[NDArray[np.floating]]
 ) -> dict[str, Any]:
     """KID and softness of alpha against real assets, with what real held-out assets score."""
-    drawn = np.flatnonzero(np.array(assets.training.pool.styles) == MADE_STYLE)
-    real = assets.training.on_grey[drawn]
-    real_mattes = [assets.training.picture(index)[..., 3] for index in drawn[::4]]
-    held_mattes = [
-        assets.heldout.picture(index)[..., 3] for index in range(len(assets.heldout.pool))
-    ]
+    training, heldout = assets.training, assets.heldout
+    real = training.on_grey[training.in_made_style]
+    real_mattes = [training.picture(index)[..., 3] for index in training.in_made_style[::4]]
+    held_mattes = [heldout.picture(index)[..., 3] for index in heldout.in_made_style]
     histogram = alpha_histogram(real_mattes)
     covered = [matte for matte in mattes if (matte > 0.5).any()]
     made_histogram = alpha_histogram(covered) if covered else np.zeros_like(histogram)
@@ -149,8 +166,8 @@ def likeness(
         "empty": len(mattes) - len(covered),
         "kid": {
             "features": "efficientnet-lite0, object framed, on grey",
-            "made to real": asdict(kid(on_grey, real)),
-            "held-out real to real": asdict(kid(assets.heldout.on_grey, real)),
+            "made to real": asdict(kid(on_grey, real)) if len(on_grey) > 1 else None,
+            "held-out real to real": asdict(kid(heldout.on_grey[heldout.in_made_style], real)),
         },
         "soft alpha": {
             "distance of made to real": histogram_distance(made_histogram, histogram),

@@ -24,8 +24,7 @@ LAYERS = 5
 
 def run(bench: Bench) -> dict[str, Any]:
     """Add the layers; check after each that every earlier layer has the bytes it had."""
-    empty = [scene for scene in bench.scenes(4 * SCENES) if not scene.crowded]
-    scenes = empty[: bench.count(SCENES)]
+    scenes = bench.scenes(SCENES, clear=True)
     pool = [prompt for prompt in fixed_prompts() if prompt.set == "train"]
     rows: list[SheetRow] = []
     unchanged: list[bool] = []

@@ -72,10 +72,9 @@ def judge_on_scenes(bench: Bench) -> dict[str, Any]:
     """The judge's mask IoU with the exact mattes of held-out scenes that hold no other objects, as
     the prompts ask for none: the ceiling."""
     judge: Segmenter = bench.judges.judge
-    clean = [scene for scene in bench.scenes(10 * REAL_SCENES) if not scene.crowded]
     scores = [
         mask_iou(judge.cut(to_float(scene.composite)[..., :3]), to_float(scene.foreground)[..., 3])
-        for scene in clean[:REAL_SCENES]
+        for scene in bench.scenes(REAL_SCENES, clear=True)
     ]
     return summary(scores)
 
