@@ -148,6 +148,26 @@ def test_an_unknown_command(command: Command) -> None:
     assert "paint" in done.error
 
 
+def test_a_reader_that_stops_early_is_no_error_to_tell(tmp_path: Path) -> None:
+    pixels = np.full((1, 1, 4), 255, np.uint8)
+    layers = tuple(Layer("a layer with a long name " * 8, pixels) for _ in range(800))
+    write(LayerDocument((1, 1), layers), tmp_path / "many.ora")
+    program = Path(sys.executable).with_name("multiplane")
+    process = subprocess.Popen(
+        [str(program), "inspect", str(tmp_path / "many.ora")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == ""
+    assert process.wait(60) in (0, 1)
+    process.stderr.close()
+
+
 def test_the_installed_command_speaks_json() -> None:
     program = Path(sys.executable).with_name("multiplane")
     done = subprocess.run(

@@ -210,6 +210,14 @@ def test_several_foregrounds_are_layered_one_by_one(model: Model) -> None:
     assert len(document.provenance.report["stages"]) == 3
 
 
+def test_layering_without_a_composite_plane(model: Model) -> None:
+    model.family.tasks |= {Task.of("-> foreground background")}  # type: ignore[misc]
+    document = model.generate(["a cat", "a dog"], "a hill", None)
+    assert [layer.name for layer in document.leaves()] == ["a hill", "a cat", "a dog"]
+    tasks = [str(request.task) for request in requests_of(model)]
+    assert tasks == ["-> foreground background", "background -> foreground composite"]
+
+
 def test_given_and_wanted_foregrounds_mix(model: Model) -> None:
     given = cut(2)
     document = model.generate([given, "a dog"], "a hill", seed=3)

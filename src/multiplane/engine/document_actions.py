@@ -14,12 +14,14 @@ import numpy as np
 
 from multiplane.core.composite import composite_u8
 from multiplane.core.document import Group, Layer, LayerDocument, Pixels, Provenance, Role
+from multiplane.core.edit import replace_layer
 from multiplane.core.family import Family, Progress
 from multiplane.core.pixels import full_scale, to_dtype
 from multiplane.core.request import LayerRequest, Plane, PlaneName, RequestError
 from multiplane.engine.generate import Outcome, run_request
 from multiplane.engine.naming import free_name, name_from, recorded_layers, recorded_prompt
 from multiplane.engine.pictures import Picture, keep_of_mask
+from multiplane.engine.placing import on_canvas, put_back
 from multiplane.engine.planes import PlaneInput, build_request, check_prompt
 
 
@@ -105,13 +107,13 @@ def inpaint(
         )
     words = (recorded_prompt(document, old.name) or "") if prompt is None else prompt
     words = check_prompt(words) if words else ""
-    canvas = _on_canvas(old, document.size)
+    canvas = on_canvas(old, document.size)
     plane = Plane(True, words, canvas, keep)
     request, role = _remake_request(family, document, old, plane, settings)
     outcome = run_request(family, request, progress)
     made = to_dtype(_made(outcome, role), canvas.dtype)
     kept = (keep == full_scale(keep.dtype))[..., None]
-    new = _put_back(old, np.where(kept, canvas, made))
+    new = put_back(old, np.where(kept, canvas, made))
     return _recorded(_exchange(document, old, new), "inpaint", new, words, request, outcome, family)
 
 
@@ -242,47 +244,8 @@ def _showing(document: LayerDocument, leaves: Collection[Layer]) -> LayerDocumen
 
 def _exchange(document: LayerDocument, old: Layer, new: Layer) -> LayerDocument:
     """`document` with `new` in the place of `old`; every other layer is the same object."""
-
-    def visit(node: Layer | Group) -> Layer | Group:
-        if isinstance(node, Group):
-            layers = tuple(visit(each) for each in node.layers)
-            same = all(a is b for a, b in zip(layers, node.layers, strict=True))
-            return node if same else replace(node, layers=layers)
-        return new if node is old else node
-
-    return replace(document, layers=tuple(visit(node) for node in document.layers))
-
-
-def _on_canvas(layer: Layer, size: tuple[int, int]) -> Pixels:
-    """(H, W, 4): the stored pixels of `layer` where they lie on the canvas, clear elsewhere."""
-    width, height = size
-    canvas = np.zeros((height, width, 4), layer.pixels.dtype)
-    _paste(canvas, (0, 0), layer.pixels, layer.offset)
-    return canvas
-
-
-def _put_back(layer: Layer, canvas: Pixels) -> Layer:
-    """`layer` with the canvas in it; what it holds beyond the canvas stays."""
-    height, width = canvas.shape[:2]
-    left, top = min(layer.offset[0], 0), min(layer.offset[1], 0)
-    right = max(layer.offset[0] + layer.size[0], width)
-    bottom = max(layer.offset[1] + layer.size[1], height)
-    pixels = np.zeros((bottom - top, right - left, 4), canvas.dtype)
-    _paste(pixels, (left, top), layer.pixels, layer.offset)
-    _paste(pixels, (left, top), canvas, (0, 0))
-    return replace(layer, pixels=pixels, offset=(left, top))
-
-
-def _paste(
-    onto: Pixels, onto_offset: tuple[int, int], pixels: Pixels, offset: tuple[int, int]
-) -> None:
-    """Copy `pixels` into `onto` where they overlap; offsets are (x, y) on one canvas."""
-    x, y = offset[0] - onto_offset[0], offset[1] - onto_offset[1]
-    left, top = max(x, 0), max(y, 0)
-    right = min(x + pixels.shape[1], onto.shape[1])
-    bottom = min(y + pixels.shape[0], onto.shape[0])
-    if left < right and top < bottom:
-        onto[top:bottom, left:right] = pixels[top - y : bottom - y, left - x : right - x]
+    path = next(path for path, node in document.walk() if node is old)
+    return replace_layer(document, path, new)
 
 
 def _recorded(

@@ -15,6 +15,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypedDict, cast
 
+from multiplane.core.pixels import to_float
 from multiplane.core.request import (
     ABSENT,
     CONTROL_KINDS,
@@ -260,4 +261,10 @@ def _controls(said: Settings) -> tuple[Control, ...]:
             continue
         named = value if isinstance(value, Mapping) else {"foreground": value}
         controls += [Control(name, kind, coverage_of(part)) for name, part in named.items()]
+    for control in controls:
+        if control.kind == "edges" and to_float(control.pixels).mean() > 0.5:
+            raise RequestError(
+                f"the edge sketch of {control.plane} is more than half white, and white is where "
+                "its lines are: invert it"
+            )
     return tuple(controls)

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from multiplane.core.document import Pixels
-from multiplane.core.request import ABSENT, LayerRequest, Plane, PlaneState, Task
+from multiplane.core.request import LayerRequest, Plane, PlaneState, Task
 
 WANTED = Plane(wanted=True)
 
@@ -26,12 +26,12 @@ class Stage:
     foreground: index of the foreground it is about; None: all given ones, flattened. background:
     "asked" is the request's own, "below" what is there so far, given; "rest" wanted for the next
     stage to take apart. composite: "asked" is the request's own, "rest" what the stage before left,
-    given; "wanted" made and checked against, "absent" none.
+    given; "wanted" is made to check against, as the task table has it.
     """
 
     foreground: int | None
     background: Literal["asked", "below", "rest"]
-    composite: Literal["asked", "rest", "wanted", "absent"]
+    composite: Literal["asked", "rest", "wanted"]
 
 
 def stages_of(request: LayerRequest) -> tuple[Stage, ...]:
@@ -48,14 +48,13 @@ def _built_up(request: LayerRequest) -> tuple[Stage, ...]:
     wanted = [index for index, state in enumerate(states) if state == "wanted"]
     if request.background.state == "absent":
         return tuple(Stage(index, "asked", "asked") for index in wanted)
-    composite = "absent" if request.composite.state == "absent" else "wanted"
     stages: list[Stage] = []
     if request.background.state == "wanted":
         if "given" in states:
             stages.append(Stage(None, "asked", "asked"))
         else:
             stages.append(Stage(wanted.pop(0), "asked", "asked"))
-    return (*stages, *(Stage(index, "below", composite) for index in wanted))
+    return (*stages, *(Stage(index, "below", "wanted") for index in wanted))
 
 
 def _taken_apart(request: LayerRequest) -> tuple[Stage, ...]:
@@ -78,7 +77,6 @@ def task_of(stage: Stage, request: LayerRequest) -> Task:
         "asked": request.composite.state,
         "rest": "given",
         "wanted": "wanted",
-        "absent": "absent",
     }
     states = {
         "foreground": _foreground_state(stage, request),
@@ -107,12 +105,7 @@ def request_of(
     else:
         foregrounds = () if shown is None else (Plane(pixels=shown),)
     background = {"asked": request.background, "below": Plane(pixels=shown), "rest": WANTED}
-    composite = {
-        "asked": request.composite,
-        "rest": Plane(pixels=shown),
-        "wanted": WANTED,
-        "absent": ABSENT,
-    }
+    composite = {"asked": request.composite, "rest": Plane(pixels=shown), "wanted": WANTED}
     own = "foreground" if not stage.foreground else f"foreground:{stage.foreground}"
     controls = [
         replace(control, plane="foreground") for control in request.controls if control.plane == own

@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 it could not be done, 2 it was asked for wrongly, 130 inte
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -78,8 +79,14 @@ def _run(arguments: list[str]) -> int:
     except _COMMAND_LINE_ERROR as error:
         _say_error(error.format_message())  # pyright: ignore[reportAttributeAccessIssue]
         return USAGE
+    except BrokenPipeError:  # whoever read our output has enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
     except OSError as error:
-        _say_error(f"{error.filename}: {error.strerror}" if error.strerror else str(error))
+        _say_error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return FAILED
+    except MemoryError as error:
+        _say_error(f"not enough memory ({error}): use a smaller size")
         return FAILED
     except (ValueError, ImportError) as error:
         _say_error(str(error))
