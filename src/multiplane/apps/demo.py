@@ -76,7 +76,8 @@ def _write(document: LayerDocument, out: Path) -> list[Path]:
         for layer in document.leaves()
         if layer.role == "foreground"
     ]
-    _save(sheet, Image.fromarray(contact_sheet([row], title="Multiplane"), "RGBA"))
+    title = ", ".join(layer.name for layer in reversed(document.leaves()))
+    _save(sheet, Image.fromarray(contact_sheet([row], title=title), "RGBA"))
     return [*layered, flat, sheet]
 
 
