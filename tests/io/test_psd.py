@@ -321,6 +321,20 @@ def test_a_canvas_too_large_for_psd_is_refused_for_psd_alone(tmp_path: Path) -> 
     assert_same(wide, io.read(tmp_path / "a.psb", io.Limits(side=40_000)))
 
 
+def test_rows_too_long_to_be_packed_are_stored(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).random((1, 20_000, 4), np.float32)
+    document = LayerDocument((20_000, 1), (Layer("wide", pixels),), "linear")
+    io.write(document, tmp_path / "a.psd")
+    assert_same(document, io.read(tmp_path / "a.psd"))
+
+
+def test_a_layer_beyond_counting_is_refused(tmp_path: Path) -> None:
+    far = replace(MASK, offset=(1 << 40, 0))
+    for layer in (layer_of(2, 2, offset=(1 << 31, 0)), layer_of(2, 2, mask=far)):
+        with pytest.raises(io.CapabilityError, match="move it nearer"):
+            io.write(LayerDocument((2, 2), (layer,)), tmp_path / "a.psd")
+
+
 def test_xmp_survives_being_rewritten() -> None:
     packet = xmp.wrap('{"a": "<&\\"\'>"}').decode()
     assert xmp.unwrap(packet.encode()) == '{"a": "<&\\"\'>"}'

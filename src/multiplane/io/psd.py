@@ -78,7 +78,9 @@ def write(document: LayerDocument, path: Path) -> None:
     check(document, path, PSD)
     version = 2 if path.suffix.lower() == ".psb" else 1
     width, height = document.size
-    boxes = [(0, 0, width, height), *(b for _, n in document.walk() if (b := bounds(n)))]
+    boxes = [(0, 0, width, height), *(box for _, node in document.walk() for box in _boxes(node))]
+    if any(abs(edge) >= 1 << 31 for box in boxes for edge in box):
+        raise CapabilityError(f"{path}: a layer lies beyond two billion pixels: move it nearer")
     if version == 1 and max(max(r - x, b - y) for x, y, r, b in boxes) > _LARGEST_SIDE:
         raise CapabilityError(
             f"{path}: a .psd holds pictures of at most {_LARGEST_SIDE} pixels a side: "
@@ -111,6 +113,15 @@ def write(document: LayerDocument, path: Path) -> None:
 def _depth(document: LayerDocument) -> int:
     deep = deepest(*(node for _, node in document.walk())).itemsize
     return 16 if deep == 4 and document.space == "srgb" else 8 * deep
+
+
+def _boxes(node: Layer | Group) -> list[tuple[int, int, int, int]]:
+    """(left, top, right, bottom) of what a node stores: its pixels, its mask."""
+    boxes = [] if isinstance(node, Group) else [bounds(node) or (0, 0, 0, 0)]
+    if node.mask is not None:
+        (height, width), (x, y) = node.mask.pixels.shape, node.mask.offset
+        boxes.append((x, y, x + width, y + height))
+    return boxes
 
 
 class _Records:
@@ -291,7 +302,10 @@ def _layer_section(header: FileHeader, records: _Records) -> LayerAndMaskInforma
 
 def _preview(document: LayerDocument, header: FileHeader) -> ImageData:
     """The merged picture, by our own compositor, on white as Photoshop mattes it."""
-    data = ImageData(compression=Compression.RLE)
+    # A .psd counts the packed bytes of a row in 16 bits; the worst row grows by 1 in 128.
+    longest_row = header.width * header.depth // 8 * 129 // 128 + 1
+    fits = header.version == 2 or longest_row < 1 << 16
+    data = ImageData(compression=Compression.RLE if fits else Compression.RAW)
     data.set_data([stored_bytes(p, header.depth) for p in _matted(document, header)], header)
     return data
 
