@@ -22,7 +22,7 @@ BlendFunction: TypeAlias = Callable[[Float, Float], Float]
 # Colours that passed through soft alpha come back within a few float32 steps of what they were.
 # Where a formula jumps at Cb = 1 or Cb + Cs = 1, this much short of it counts as reached.
 _NEAR = np.float32(1e-6)
-_TINY = np.float32(1e-12)  # keeps a division by zero finite where its result is not used
+_TINY = np.float32(1e-30)  # keeps a division by zero finite where its result is not used
 
 
 # --- separable modes -------------------------------------------------------------------------
