@@ -167,6 +167,7 @@ def likeness(
         "kid": {
             "features": "efficientnet-lite0, object framed, on grey",
             "made to real": asdict(kid(on_grey, real)) if len(on_grey) > 1 else None,
+            "half of real to the other half": asdict(kid(real[::2], real[1::2])),
             "held-out real to real": asdict(kid(heldout.on_grey[heldout.in_made_style], real)),
         },
         "soft alpha": {
