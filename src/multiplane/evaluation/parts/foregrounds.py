@@ -65,7 +65,7 @@ def score(
             "rate": copies.rate,
             "rate, neighbours of other concepts only": by_concept.rate,
             "rate of held-out real assets": _heldout_rate(assets),
-            "rate of softened, mirrored training assets": _known_rate(assets, features),
+            "rate of softened, mirrored training assets": known_copies_rate(assets, features),
             "nearest": _nearest(assets.training, prompts, copies),
         },
         **likeness(assets, raw[0], [picture[..., 3] for picture in pictures]),
@@ -79,7 +79,7 @@ def retrieval(
     gallery = assets.gallery
     concepts = [prompt.concept for prompt in prompts]
     made = gallery.hits(vectors, concepts, TOP)
-    real = gallery.hits(_real_vectors(assets, concepts), concepts, TOP)
+    real = gallery.hits(real_vectors(assets, concepts), concepts, TOP)
     nearest = gallery.nearest(vectors, TOP)
     sets = np.array([prompt.set for prompt in prompts])
 
@@ -105,7 +105,7 @@ def retrieval(
     }
 
 
-def _real_vectors(assets: ReferenceAssets, concepts: Sequence[str]) -> Vectors:
+def real_vectors(assets: ReferenceAssets, concepts: Sequence[str]) -> Vectors:
     """The first real asset of each concept, from whichever split holds it."""
     rows = []
     known = set(assets.training.pool.concepts)
@@ -121,7 +121,7 @@ def _heldout_rate(assets: ReferenceAssets) -> float:
     return copy_report(held, assets.training.vectors).rate
 
 
-def _known_rate(assets: ReferenceAssets, features: Features) -> float:
+def known_copies_rate(assets: ReferenceAssets, features: Features) -> float:
     """What is a copy for certain: training assets at 5/8 of their size and back, mirrored."""
     training = assets.training
     every = max(1, training.in_made_style.size // KNOWN_COPIES)
