@@ -53,6 +53,15 @@ def test_transparency_shows_the_board_and_shapes_keep_their_proportion() -> None
     )
 
 
+def test_captions_stay_under_their_picture() -> None:
+    cells = [Cell(_plain((1, 0, 0, 1)), "wide words mmmm mmmm mmmm mmmm mmmm"), Cell(None)]
+    pixels = np.asarray(table([SheetRow("", cells)], "Title", side=60))
+    red = np.argwhere((pixels == (255, 0, 0)).all(axis=-1))
+    below = pixels[red[:, 0].max() + 2 :, red[:, 1].max() + 3 :]
+    assert (below == PAPER).all()
+    assert (pixels[red[:, 0].max() + 2 :] != PAPER).any()
+
+
 def test_an_empty_sheet_is_refused_and_a_sheet_is_saved_whole(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at least one picture"):
         grid([], "Nothing")

@@ -105,9 +105,17 @@ def _label_width(rows: Sequence[SheetRow]) -> int:
 
 
 def _wrapped(caption: str, side: int) -> list[str]:
+    """The caption in lines no wider than `side`, broken between words where it can be."""
     lines: list[str] = []
-    for line in caption.splitlines():
-        lines += textwrap.wrap(line, max(8, side * 2 // CAPTION)) or [""]
+    for paragraph in caption.splitlines():
+        line = ""
+        for word in paragraph.split():
+            longer = f"{line} {word}".strip()
+            if line and _font(CAPTION).getlength(longer) > side:
+                lines.append(line)
+                longer = word
+            line = longer
+        lines.append(line)
     return lines
 
 
