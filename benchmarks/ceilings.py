@@ -113,9 +113,15 @@ def segmenters(shards: Path, side: int, judges: Judges) -> dict[str, Any]:
     for scene in read_scenes(shards / "scenes", side):
         kind = "with other objects" if scene.crowded else "without other objects"
         truth = to_float(scene.foreground)[..., 3]
-        for cutter in (judges.judge, judges.cutter):
-            matte = cutter.cut(to_float(scene.composite)[..., :3])
-            scores.setdefault(cutter.name, {}).setdefault(kind, []).append(mask_iou(matte, truth))
+        picture = to_float(scene.composite)[..., :3]
+        judged, cut = judges.judge.cut(picture), judges.cutter.cut(picture)
+        pairs = {
+            judges.judge.name: (judged, truth),
+            judges.cutter.name: (cut, truth),
+            f"{judges.judge.name} and {judges.cutter.name}": (judged, cut),
+        }
+        for name, pair in pairs.items():
+            scores.setdefault(name, {}).setdefault(kind, []).append(mask_iou(*pair))
     return {
         name: {kind: summary(values) for kind, values in kinds.items()}
         for name, kinds in scores.items()
