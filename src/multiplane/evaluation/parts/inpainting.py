@@ -45,8 +45,8 @@ def run(bench: Bench) -> dict[str, Any]:
     """Inpaint held-out assets with their own captions."""
     pool = bench.assets.heldout
     roots: dict[str, int] = {}
-    for index, root in enumerate(pool.pool.roots):
-        roots.setdefault(root, index)
+    for index in pool.in_made_style:
+        roots.setdefault(pool.pool.roots[index], int(index))
     order = np.random.default_rng(bench.seed_for(PART) % 2**32).permutation(sorted(roots.values()))
     chosen = [int(index) for index in order[: bench.count(PICTURES)]]
     kept: list[bool] = []
