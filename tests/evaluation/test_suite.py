@@ -126,6 +126,9 @@ def test_native_planes_that_match_their_picture_reach_the_ceiling(
         assert found[name]["mask iou with the judge"]["mean"] > 0.9
         assert found[name]["retrieval"]["top5"] == 1.0
         assert found[name]["judge found nothing"] == 0
+    shadowed = found["like real scenes"]
+    assert shadowed["scenes"] == 4
+    assert shadowed["native"]["soft alpha distance"] < shadowed["cut"]["soft alpha distance"]
     # the cutter's matte is hard, the family's has a soft edge
     assert found["cut"]["soft alpha"]["soft share, made"]["max"] == 0.0
     assert found["native"]["soft alpha"]["soft share, made"]["min"] > 0.0

@@ -110,6 +110,14 @@ def _native(figures: Figures) -> Iterator[str]:
             f"{share:.0%} of its own; top-5 {each['retrieval']['top5']:.0%}"
         )
         yield from (f"{name}: {line}" for line in _likeness(each))
+    scenes = figures["like real scenes"]
+    for name in ("native", "cut"):
+        kid, soft = scenes[name]["kid"], scenes[name]["soft alpha distance"]
+        told = "-" if soft is None else f"{soft:.4f}"
+        yield (
+            f"{name}, beside real scenes' foregrounds: KID {kid['value']:.4f} ± "
+            f"{kid['spread']:.4f}, soft alpha distance {told}"
+        )
 
 
 def _iterative(figures: Figures) -> Iterator[str]:
