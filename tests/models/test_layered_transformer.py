@@ -116,6 +116,22 @@ def test_rotation_keeps_length_and_depends_on_difference_only() -> None:
     torch.testing.assert_close(scores[0], scores[1], atol=1e-4, rtol=1e-4)
 
 
+def test_given_tokens_take_the_clean_time() -> None:
+    """Given and wanted tokens at one and the same time are told apart by nothing."""
+    layout = PlaneLayout.of(["foreground", "background"])
+    data, model = inputs(layout), a_model()
+    plain = model(**data, layout=layout)
+    data["given"][:, 0] = True
+    same = model(**data, layout=layout, clean_time=data["t"])
+    torch.testing.assert_close(same, plain)
+    assert (model(**data, layout=layout) - plain).abs().max() > 1e-4
+
+
+def test_unknown_roles_are_refused() -> None:
+    with pytest.raises(ValueError, match="unknown role foreground:1: roles are background"):
+        PlaneLayout.of(["foreground", "foreground:1"])
+
+
 def test_bad_configs_are_refused() -> None:
     with pytest.raises(ValueError, match="multiple of"):
         LayeredTransformerConfig(width=100)

@@ -1,5 +1,7 @@
 """Samplers against flows whose answer is known."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -45,8 +47,27 @@ def test_times_run_from_start_to_one_and_the_shift_bends_them() -> None:
     assert all(b <= p for p, b in zip(plain, bent, strict=True))
     with pytest.raises(ValueError, match="at least 1 step"):
         time_steps(0)
-    with pytest.raises(ValueError, match=r"0\.\.1"):
+    with pytest.raises(ValueError, match="below 1, got 1"):
         time_steps(4, 1.0)
+    with pytest.raises(ValueError, match=r"above 0, got 0\.0"):
+        time_steps(4, shift=0.0)
+
+
+@pytest.mark.parametrize("shift", [0.4, 1.0, 3.0])
+@pytest.mark.parametrize("start", [0.0, 0.15, 0.7])
+def test_times_begin_exactly_at_start_whatever_the_shift(start: float, shift: float) -> None:
+    """A plane is held on its known path until `start`: a step beyond it would leave noise there."""
+    times = time_steps(6, start, shift)
+    assert times[0] == start
+    assert times[-1] == 1.0
+    assert all(a < b for a, b in pairwise(times))
+
+
+def test_the_shift_is_that_of_the_paper() -> None:
+    """Equation 23 with alpha = shift and s = 1 - t: s' = alpha s / (1 + (alpha - 1) s)."""
+    for even, bent in zip(time_steps(8), time_steps(8, shift=2.5), strict=True):
+        s = 1 - even
+        assert 1 - bent == pytest.approx(2.5 * s / (1 + 1.5 * s))
 
 
 def test_steps_are_reported_in_order() -> None:

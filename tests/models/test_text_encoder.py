@@ -1,14 +1,18 @@
 """The quantised encoder against transformers' own run of the published weights."""
 
+import pytest
 import torch
 from transformers import BertModel
 
 from multiplane.models.text_encoder import (
+    TOKENIZER,
+    WEIGHTS,
     TextEncoder,
     dequantize_rows,
     quantize_rows,
     write_quantized,
 )
+from multiplane.models.weights_io import CONFIG, read_tensors, write_tensors
 from small_world import write_text_encoder
 
 
@@ -26,6 +30,21 @@ def test_states_stay_close_to_the_published_weights(tmp_path) -> None:
     assert float((states[0, :5] - expected).abs().max()) < 0.05
     assert float(states[0, 5:].abs().max()) == 0
     assert float(states[2].abs().max()) == 0
+
+
+def test_a_folder_that_is_not_whole_is_named(tmp_path) -> None:
+    published = write_text_encoder(tmp_path / "published")
+    for name in (TOKENIZER, CONFIG, WEIGHTS):
+        write_quantized(published, tmp_path / "small")
+        (tmp_path / "small" / name).unlink()
+        with pytest.raises(FileNotFoundError, match=name):
+            TextEncoder.from_pretrained(tmp_path / "small")
+    write_quantized(published, tmp_path / "small")
+    tensors = read_tensors(tmp_path / "small" / WEIGHTS)
+    del tensors["encoder.layer.0.attention.self.query.weight"]
+    write_tensors(tensors, tmp_path / "small" / WEIGHTS)
+    with pytest.raises(ValueError, match=r"lacks encoder\.layer\.0\.attention\.self\.query"):
+        TextEncoder.from_pretrained(tmp_path / "small")
 
 
 def test_quantised_rows_are_within_half_a_step() -> None:

@@ -25,9 +25,12 @@ PLACES = {"background": 0.0, "foreground": 1.0, "composite": -1.0, "silhouette":
 
 @dataclass(frozen=True)
 class LayeredTransformerConfig:
-    """Picture tokens are `channels` wide, `grid` a side. text_channels: the text encoder's width.
+    """Picture tokens are `channels` wide, `grid` a side. width, depth: of the transformer, in heads
+    of `head_channels`; a block's hidden layer is `hidden_ratio` times as wide. text_channels: the
+    text encoder's width; text_tokens: its states a prompt.
 
     rotary_split: channel pairs of a head for (plane, frame, y, x); sums to head_channels / 2.
+    max_frequency: radians a unit of the fastest pair (`rotary_angles`). Raises ValueError.
     """
 
     channels: int = 32
@@ -64,13 +67,18 @@ class PlaneLayout:
 
     @classmethod
     def of(cls, names: Iterable[str], frames: int = 1) -> PlaneLayout:
-        """The layout of these roles in their fixed order, controls steering the foreground."""
+        """The layout of these roles in their fixed order, controls steering the foreground. Raises
+        ValueError for an unknown role."""
         present = set(names)
+        if unknown := sorted(present - set(ROLES)):
+            raise ValueError(f"unknown role {', '.join(unknown)}: roles are {', '.join(ROLES)}")
         roles = tuple(role for role in ROLES if role in present)
         return cls(roles, tuple(PLACES[role] for role in roles), frames)
 
 
 class RMSNorm(nn.Module):
+    """x / rms(x) * scale over the last axis, any shape (..., width)."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(width))
@@ -95,6 +103,8 @@ class Block(nn.Module):
         self.down = nn.Linear(hidden, width, bias=False)
 
     def attend(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        """Every token of every plane attends to all. x: (B, P, L, D); cosine, sine: (P * L,
+        head_channels / 2)."""
         planes = x.shape[1]
         q, k, v = rearrange(self.qkv(x), "b p l (n h d) -> n b h (p l) d", n=3, h=self.heads)
         q = rotate(self.query_norm(q), cosine, sine)
@@ -103,7 +113,8 @@ class Block(nn.Module):
         return self.out(rearrange(mixed, "b h (p l) d -> b p l (h d)", p=planes))
 
     def forward(self, x: Tensor, modulation: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        """x: (B, P, L, D). modulation: (B, P, 1 or L, 6, D)."""
+        """x: (B, P, L, D). modulation: (B, P, 1 or L, 6, D). cosine, sine: (P * L, head_channels /
+        2). Returns (B, P, L, D)."""
         shifted = (modulation + self.modulation.type_as(modulation)).unbind(dim=-2)
         scale_a, shift_a, gate_a, scale_m, shift_m, gate_m = shifted
         shape = (x.shape[-1],)
@@ -115,6 +126,8 @@ class Block(nn.Module):
 
 
 class TimeEmbedding(nn.Module):
+    """Waves of t at frequencies from 1 to 1000, geometrically, through a small network."""
+
     def __init__(self, width: int, frequencies: int = 64) -> None:
         super().__init__()
         self.frequencies = frequencies
@@ -158,7 +171,7 @@ class LayeredTransformer(nn.Module):
         self, layout: PlaneLayout, height: int, width: int, device: torch.device
     ) -> Tensor:
         """(P * L, 4) of (plane, frame, y, x): picture tokens, then the plane's text tokens at the
-        canvas centre. y, x run -1..1 over the canvas; frames count in fours of a second."""
+        canvas centre. y, x run -1..1 over the canvas; a frame is a quarter of a unit."""
         y = (torch.arange(height, device=device) + 0.5) / height * 2 - 1
         x = (torch.arange(width, device=device) + 0.5) / width * 2 - 1
         frame = torch.arange(layout.frames, device=device) * 0.25
@@ -174,8 +187,8 @@ class LayeredTransformer(nn.Module):
     def _modulation(self, t: Tensor, clean: Tensor, pooled: Tensor, given: Tensor) -> Tensor:
         """Scale, shift, gate for every token: (B, P, 1 or L, 6, D).
 
-        t, clean: (B,) times of wanted and given tokens. pooled: (B, P, D). given: (B, P, N)
-        bool."""
+        t, clean: (B,) times of wanted and given tokens. pooled: (B, P, D). given: (B, P, N) bool of
+        the N picture tokens; a plane's text tokens count as given where all of them are."""
         times = self.time(torch.stack([t, clean], dim=1))  # (B, 2, D)
         both = F.silu(times[:, None] + pooled[:, :, None])  # (B, P, 2, D)
         both = rearrange(self.to_modulation(both), "b p s (n d) -> b p s n d", n=6)

@@ -14,6 +14,10 @@ class PixelPatchesConfig:
 
     factor: int = 16
 
+    @property
+    def latent_channels(self) -> int:
+        return 4 * self.factor**2
+
 
 class PixelPatches(nn.Module):
     """picture (B, 4, S, S) <-> patches (B, 4 * factor^2, S/factor, S/factor), exact."""
@@ -23,7 +27,9 @@ class PixelPatches(nn.Module):
         self.config = config
 
     def encode(self, picture: Tensor) -> Tensor:
+        """(B, 4, S, S) premultiplied in [-1, 1] -> patches."""
         return F.pixel_unshuffle(picture, self.config.factor)
 
     def decode(self, latent: Tensor) -> Tensor:
+        """Patches -> (B, 4, S, S)."""
         return F.pixel_shuffle(latent, self.config.factor)

@@ -16,10 +16,12 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class RGBAAutoencoderConfig:
-    """channels: width of each stage from the picture inwards; blocks: residual blocks a stage.
+    """encoder_channels, decoder_channels: width of each stage from the picture inwards. blocks:
+    residual blocks a stage. size: pixels a side of the pictures it was trained on, for the record:
+    the networks take any multiple of `factor`.
 
     The outermost `patch` pixels are folded into channels first; every stage after the first halves
-    the picture, so factor = patch * 2 ** (len(channels) - 1).
+    the picture, so factor = patch * 2 ** (stages - 1).
     """
 
     size: int = 128
@@ -29,8 +31,16 @@ class RGBAAutoencoderConfig:
     blocks: int = 2
     latent_channels: int = 32
 
+    def __post_init__(self) -> None:
+        if not self.encoder_channels or len(self.encoder_channels) != len(self.decoder_channels):
+            raise ValueError(
+                f"encoder_channels {self.encoder_channels} and decoder_channels "
+                f"{self.decoder_channels} must have as many stages as each other, at least one"
+            )
+
     @property
     def factor(self) -> int:
+        """Pixels a side of one latent cell."""
         return self.patch * 2 ** (len(self.encoder_channels) - 1)
 
 
@@ -49,7 +59,8 @@ class ResidualBlock(nn.Module):
 
 
 class RGBAAutoencoder(nn.Module):
-    """picture (B, 4, S, S) <-> latent (B, C, S/factor, S/factor).
+    """picture (B, 4, S, S) <-> latent (B, C, S/factor, S/factor). `encoder` and `decoder` speak raw
+    latents, `encode` and `decode` normalised ones.
 
     `latent_mean` and `latent_std` hold the training latents' statistics a channel, so that `encode`
     returns and `decode` takes latents of about zero mean and unit variance.
@@ -94,6 +105,13 @@ class RGBAAutoencoder(nn.Module):
             nn.PixelShuffle(config.patch),
         ]
         return nn.Sequential(*parts)
+
+    def forward(self, picture: Tensor, noise: Tensor, amount: float) -> tuple[Tensor, Tensor]:
+        """The training pass: (raw latent, picture decoded from the raw latent + amount * noise).
+
+        picture: (B, 4, S, S) premultiplied in [-1, 1]. noise: (B, C, h, w)."""
+        raw = self.encoder(picture)
+        return raw, self.decoder(raw + amount * noise.to(raw.dtype))
 
     def encode(self, picture: Tensor) -> Tensor:
         """(B, 4, S, S) premultiplied in [-1, 1] -> normalised latent (B, C, h, w)."""

@@ -17,15 +17,18 @@ OnStep = Callable[[int, int, Tensor], None]
 
 
 def time_steps(steps: int, start: float = 0.0, shift: float = 1.0) -> list[float]:
-    """steps + 1 times from `start` to 1. shift > 1 spends more of them near noise:
-    u -> u / (u + shift (1 - u)) (Esser et al., arXiv 2403.03206, equation 23, with t = 1 - their
-    t)."""
+    """steps + 1 times from `start` to 1. shift > 1 spends more of them near noise, below 1 fewer:
+    even steps of u, bent by t = u / (u + shift (1 - u)) (Esser et al., arXiv 2403.03206, equation
+    23, with t = 1 - their t). Raises ValueError."""
     if steps < 1:
         raise ValueError(f"sampling takes at least 1 step, got {steps}")
     if not 0.0 <= start < 1.0:
-        raise ValueError(f"sampling starts at a time in 0..1, got {start}")
-    times = [start + (1 - start) * index / steps for index in range(steps + 1)]
-    return [u / (u + shift * (1 - u)) for u in times]
+        raise ValueError(f"sampling starts at a time of at least 0 and below 1, got {start}")
+    if not shift > 0.0:
+        raise ValueError(f"the shift of the times must be above 0, got {shift}")
+    first = shift * start / (1 - start + shift * start)  # the bend's inverse
+    even = [first + (1 - first) * index / steps for index in range(1, steps)]
+    return [start, *(u / (u + shift * (1 - u)) for u in even), 1.0]
 
 
 def euler(

@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from multiplane.io.atomic import replacing
+from multiplane.models.weights_io import CONFIG, read_tensors, write_tensors
+
 WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
 
 
@@ -27,47 +29,55 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def dequantize_rows(rows: Tensor, scale: Tensor) -> Tensor:
+    """int8 (R, C) and scale (R,) -> float32 (R, C)."""
     return rows.float() * scale.float()[:, None]
 
 
 def write_quantized(published: Path, folder: Path) -> None:
-    """Write `folder` from a published sentence-transformers folder (safetensors,
-    tokenizer.json)."""
-    from safetensors.torch import load_file, save_file
-
+    """Write `folder` from a published sentence-transformers folder (safetensors, config.json,
+    tokenizer.json); its pooler is left out. Raises FileNotFoundError or ValueError."""
     tensors: dict[str, Tensor] = {}
-    for name, weight in load_file(published / WEIGHTS).items():
+    for name, weight in read_tensors(published / WEIGHTS).items():
         if name.startswith("pooler") or name.endswith("position_ids"):
             continue
         if weight.ndim == 2:
             tensors[name], tensors[f"{name}.scale"] = quantize_rows(weight.float())
         else:
             tensors[name] = weight.to(torch.float16)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / WEIGHTS)
-    for name in (CONFIG, TOKENIZER):
-        (folder / name).write_bytes((published / name).read_bytes())
+    write_tensors(tensors, folder / WEIGHTS)
+    copy_files(published, folder, (CONFIG, TOKENIZER))
+
+
+def copy_files(source: Path, folder: Path, names: Sequence[str]) -> None:
+    """The same bytes in `folder`, each file whole or not at all."""
+    for name in names:
+        with replacing(folder / name) as partial:
+            partial.write_bytes((source / name).read_bytes())
 
 
 class TextEncoder:
-    """Prompts -> token states. Frozen, float32, on `device`."""
+    """Prompts -> token states. Frozen, float32. tokens: states a prompt; longer ones are cut."""
 
     def __init__(self, bert: Any, tokenizer: Any, tokens: int) -> None:
         self.bert = bert
         self.tokenizer = tokenizer
-        self.tokens = tokens
         tokenizer.enable_truncation(tokens)
         tokenizer.enable_padding(length=tokens)
 
     @classmethod
     def from_pretrained(cls, folder: Path, tokens: int = 16) -> TextEncoder:
-        """Raises FileNotFoundError when a file of the folder is missing."""
-        from safetensors.torch import load_file
+        """The encoder of a folder written by `write_quantized`, on CPU. Raises FileNotFoundError
+        for a missing file, ValueError for one that is not whole."""
         from tokenizers import Tokenizer
         from transformers.models.bert.configuration_bert import BertConfig
         from transformers.models.bert.modeling_bert import BertModel
 
-        stored = load_file(folder / WEIGHTS)
+        for name in (CONFIG, TOKENIZER):
+            if not (folder / name).is_file():
+                raise FileNotFoundError(
+                    f"{folder} holds no {name}: write it with multiplane.recipes.text_encoder"
+                )
+        stored = read_tensors(folder / WEIGHTS)
         state = {
             name: dequantize_rows(value, stored[f"{name}.scale"])
             if f"{name}.scale" in stored
@@ -89,13 +99,23 @@ class TextEncoder:
         bert.eval().requires_grad_(False)
         return cls(bert, Tokenizer.from_file(str(folder / TOKENIZER)), tokens)
 
+    @property
+    def device(self) -> torch.device:
+        return self.bert.embeddings.word_embeddings.weight.device
+
+    def to(self, device: torch.device) -> TextEncoder:
+        """Move the network; `self`."""
+        self.bert.to(device)
+        return self
+
     @torch.no_grad()
     def __call__(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """(states (N, tokens, C) float32, zero past each prompt's end; mask (N, tokens) bool).
+        """(states (N, tokens, C) float32, zero past each prompt's end; mask (N, tokens) bool), on
+        the encoder's device.
 
         An empty prompt has an empty mask: the denoiser's own no-text state stands in."""
         encoded = self.tokenizer.encode_batch(list(prompts))
-        device = self.bert.embeddings.word_embeddings.weight.device
+        device = self.device
         ids = torch.tensor([one.ids for one in encoded], device=device)
         mask = torch.tensor([one.attention_mask for one in encoded], device=device)
         states = self.bert(input_ids=ids, attention_mask=mask).last_hidden_state

@@ -8,14 +8,37 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from multiplane.core.config import from_table
+from multiplane.io.atomic import replacing
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 CONFIG = "config.json"
 
 N = TypeVar("N", bound=nn.Module)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a safetensors file, on CPU. Raises FileNotFoundError, or ValueError for a
+    file that is cut short or none of its kind."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: its folder is not whole, copy it again")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} cannot be read, copy it again: {error}") from error
+
+
+def write_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Write a safetensors file; it appears whole or not at all."""
+    from safetensors.torch import save_file
+
+    with replacing(path) as partial:
+        save_file(dict(tensors), partial, metadata={"format": "pt"})
 
 
 def save_network(
@@ -24,34 +47,31 @@ def save_network(
     config: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
 ) -> None:
-    """Write the network's weights in `dtype` and its config table."""
-    from safetensors.torch import save_file
-
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the network's weights in `dtype` and its config table, the latter with the name of the
+    network's class."""
     state = {
         name: value.detach().to("cpu", dtype).contiguous()
         for name, value in network.state_dict().items()
     }
-    save_file(state, folder / WEIGHTS, metadata={"format": "pt"})
+    write_tensors(state, folder / WEIGHTS)
     table = {"_class_name": type(network).__name__, **config}
-    (folder / CONFIG).write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    with replacing(folder / CONFIG) as partial:
+        partial.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
 
 
 def load_network(kind: Callable[[Any], N], config_kind: type[Any], folder: Path) -> N:
-    """Build `kind(config)` from the folder and load its weights as float32.
+    """Build `kind(config)` from the folder, with its weights as float32, in evaluation mode.
 
-    Raises FileNotFoundError for a missing file, ValueError for a tensor that does not fit."""
-    from safetensors.torch import load_file
-
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise FileNotFoundError(
-                f"{folder} holds no {name}: point at a folder written by save_pretrained"
-            )
+    config_kind: the dataclass of its config. Raises FileNotFoundError for a missing file,
+    ValueError for a config key or a tensor that does not fit."""
+    if not (folder / CONFIG).is_file():
+        raise FileNotFoundError(
+            f"{folder} holds no {CONFIG}: point at a folder written by save_network"
+        )
     table = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     table.pop("_class_name", None)
     network = kind(from_table(config_kind, table, str(folder / CONFIG)))
-    state = {name: value.float() for name, value in load_file(folder / WEIGHTS).items()}
+    state = {name: value.float() for name, value in read_tensors(folder / WEIGHTS).items()}
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
