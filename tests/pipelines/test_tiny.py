@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from multiplane.core.composite import over as core_over
 from multiplane.core.request import Control, LayerRequest, Plane, RequestError, Task
 from multiplane.models.layered_transformer import LayeredTransformer
 from multiplane.models.rgba_autoencoder import RGBAAutoencoder
@@ -74,15 +75,24 @@ def test_given_pixels_come_back_as_they_were(family: TinyFamily) -> None:
     np.testing.assert_array_equal(np.round(made.composite * 255).astype(np.uint8), photo)
 
 
-def test_kept_pixels_come_back_as_they_were_and_the_rest_is_made(family: TinyFamily) -> None:
+def test_kept_pixels_stand_in_the_latents_and_the_rest_is_made(family: TinyFamily) -> None:
+    """Up to the autoencoder; the engine lays the pixels themselves back."""
     pixels = picture(32, 32, 3)
     keep = np.zeros((32, 32), np.uint8)
-    keep[:, :20] = 255
+    keep[:, :16] = 255
     plane = Plane(wanted=True, prompt="blue ball", pixels=pixels, keep=keep)
-    made = family.make(LayerRequest((plane,), size=(32, 32))).foregrounds[0]
-    stored = np.round(made * 255).astype(np.uint8)
-    np.testing.assert_array_equal(stored[:, :20], pixels[:, :20])
-    assert np.abs(stored[:, 24:].astype(int) - pixels[:, 24:]).mean() > 2
+    seen: list[torch.Tensor] = []
+    decode = family.pipeline.decode
+    family.pipeline.decode = lambda latents: seen.append(latents) or decode(latents)
+    try:
+        family.make(LayerRequest((plane,), size=(32, 32)))
+    finally:
+        del family.pipeline.decode
+    inside = torch.from_numpy(SquareCanvas(32, 32, 32).inward(pixels).transpose(2, 0, 1))[None]
+    with torch.no_grad():
+        known = family.pipeline.encode(inside.float())
+    torch.testing.assert_close(seen[-1][..., :2], known[..., :2])
+    assert float((seen[-1][..., 2:] - known[..., 2:]).abs().mean()) > 0.05
 
 
 def test_seeds_repeat_and_differ(family: TinyFamily) -> None:
@@ -129,9 +139,48 @@ def test_a_silhouette_steers_and_a_scene_is_built_around_it(family: TinyFamily) 
     difference = family.make(free).foregrounds[0] - family.make(steered).foregrounds[0]
     assert np.abs(difference).max() > 1e-4
     scene = replace(steered, background=WANTED, composite=Plane(wanted=True))
-    made = family.make(scene)
+    steps: list[tuple[int, int]] = []
+    made = family.make(scene, lambda step, total, _: steps.append((step, total)))
     np.testing.assert_allclose(made.foregrounds[0], family.make(steered).foregrounds[0], atol=1e-6)
     assert made.background is not None
+    assert steps == [(i, 6) for i in range(1, 7)]  # two runs of three steps, counted through
+
+
+def test_over_a_given_background_a_steered_foreground_needs_no_second_run(
+    family: TinyFamily,
+) -> None:
+    """Nothing is left to make: the composite is what the two show."""
+    photo = picture(32, 32, 5, opaque=True)
+    mask = np.full((32, 32), 255, np.uint8)
+    request = LayerRequest(
+        (WANTED,),
+        Plane(pixels=photo),
+        Plane(wanted=True),
+        size=(32, 32),
+        controls=(Control("foreground", "silhouette", mask),),
+    )
+    totals: list[int] = []
+    made = family.make(request, lambda _, total, __: totals.append(total))
+    assert set(totals) == {3}
+    assert made.composite is not None
+    expected = core_over(made.foregrounds[0], photo.astype(np.float32) / 255)
+    np.testing.assert_allclose(made.composite, expected, atol=2e-3)
+
+
+def test_around_a_steered_foreground_the_background_is_made_as_it_was_trained() -> None:
+    """Weights that learned it only together with a composite make one and keep it back."""
+    pipeline = a_pipeline()
+    pipeline.defaults = replace(DEFAULTS, tasks=("foreground -> background composite",))
+    rows: list[tuple[str, ...]] = []
+    pipeline.denoiser.register_forward_pre_hook(lambda _, passed: rows.append(passed[5].roles))
+    mask = np.full((32, 32), 255, np.uint8)
+    control = Control("foreground", "silhouette", mask)
+    request = LayerRequest((WANTED,), WANTED, size=(32, 32), controls=(control,))
+    made = TinyFamily(pipeline).make(request)
+    assert rows[0] == ("foreground", "silhouette")
+    assert rows[-1] == ("background", "foreground", "composite")
+    assert made.background is not None
+    assert made.composite is None
 
 
 def test_what_the_weights_cannot_do_is_said(family: TinyFamily) -> None:
@@ -140,6 +189,12 @@ def test_what_the_weights_cannot_do_is_said(family: TinyFamily) -> None:
     line = Control("foreground", "edges", np.zeros((32, 32), np.uint8))
     with pytest.raises(RequestError, match="silhouette for the foreground"):
         family.make(LayerRequest((WANTED,), size=(32, 32), controls=(line,)))
+    shape = Control("foreground", "silhouette", np.zeros((32, 32), np.uint8))
+    photo = Plane(pixels=picture(32, 32, opaque=True))
+    with pytest.raises(RequestError, match="taken out of a given composite"):
+        family.make(LayerRequest((WANTED,), WANTED, photo, size=(32, 32), controls=(shape,)))
+    with pytest.raises(RequestError, match="two controls of one kind"):
+        family.make(LayerRequest((WANTED,), size=(32, 32), controls=(shape, shape)))
 
 
 def test_tasks_come_from_the_weights(family: TinyFamily) -> None:
@@ -156,6 +211,20 @@ def test_progress_shows_every_step(family: TinyFamily) -> None:
 
     family.make(LayerRequest((WANTED,), WANTED, size=(40, 20)), progress)
     assert seen == [(i, 3, (20, 40, 4)) for i in (1, 2, 3)]
+
+
+def test_the_preview_lays_what_is_made_over_what_is_given(family: TinyFamily) -> None:
+    photo = np.full((32, 32, 4), 255, np.uint8)
+    photo[..., 1] = 90
+    seen: list[np.ndarray] = []
+
+    def progress(_: int, __: int, preview: np.ndarray | None) -> None:
+        assert preview is not None
+        seen.append(preview)
+
+    made = family.make(LayerRequest((WANTED,), Plane(pixels=photo), size=(32, 32)), progress)
+    expected = core_over(made.foregrounds[0], photo.astype(np.float32) / 255)
+    np.testing.assert_allclose(seen[-1], expected, atol=2e-3)
 
 
 def test_saved_and_loaded_it_makes_the_same(tmp_path: Path) -> None:
@@ -177,3 +246,37 @@ def test_saved_and_loaded_it_makes_the_same(tmp_path: Path) -> None:
 def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"model_index\.json"):
         TinyPipeline.from_pretrained(tmp_path)
+
+
+def test_what_no_pipeline_can_run_is_said() -> None:
+    pipeline, generator = a_pipeline(), torch.Generator().manual_seed(0)
+    with pytest.raises(ValueError, match="unknown role sky"):
+        pipeline({"sky": PlaneInput()}, generator)
+    with pytest.raises(ValueError, match="nothing is wanted"):
+        pipeline({"foreground": PlaneInput(pixels=torch.zeros(4, 32, 32))}, generator)
+    small = PlaneInput(pixels=torch.zeros(4, 16, 16))
+    with pytest.raises(ValueError, match=r"background must be \(4, 32, 32\), got \(4, 16, 16\)"):
+        pipeline({"background": small, "foreground": PlaneInput()}, generator)
+    with pytest.raises(ValueError, match="at least 1 step, got 0"):
+        pipeline({"foreground": PlaneInput()}, generator, steps=0)
+
+
+def test_guidance_stops_after_its_interval() -> None:
+    """Past `guidance_until` one branch is asked, before it two; the text falls in the second only,
+    given planes stay."""
+    pipeline = a_pipeline()
+    pipeline.defaults = replace(DEFAULTS, steps=4, guidance_until=0.4)
+    calls: list[tuple[int, list[bool], bool]] = []
+
+    def record(_: torch.nn.Module, passed: tuple) -> None:
+        z, _t, _text, has_text, given, _layout = passed
+        texts = has_text.flatten(1).any(dim=1).tolist()
+        calls.append((len(z), texts, bool(given[:, 0].all() and not given[:, 1].any())))
+
+    pipeline.denoiser.register_forward_pre_hook(record)
+    planes = {
+        "background": PlaneInput("night", torch.rand(4, 32, 32)),
+        "foreground": PlaneInput("red ball"),
+    }
+    pipeline(planes, torch.Generator().manual_seed(0), guidance=2.0)
+    assert calls == [(2, [True, False], True)] * 2 + [(1, [True], True)] * 2

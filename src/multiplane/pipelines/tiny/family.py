@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from multiplane.core.family import Progress
-from multiplane.core.pixels import premultiply, to_float, unpremultiply
+from multiplane.core.pixels import to_float
 from multiplane.core.request import LayerRequest, MadePlanes, Plane, RequestError, Task
 from multiplane.models.planes import over
 from multiplane.pipelines.canvas import SquareCanvas
-from multiplane.pipelines.tiny.pipeline import TinyPipeline
+from multiplane.pipelines.tiny.pipeline import StepCallback, TinyPipeline
 from multiplane.pipelines.tiny.state import PlaneInput
 
 EMBEDDED = "embedded/tiny"
+Made: TypeAlias = dict[str, Tensor]  # role -> (4, S, S) premultiplied in [0, 1]
 
 
 class TinyFamily:
@@ -46,7 +48,9 @@ class TinyFamily:
 
     def make(self, request: LayerRequest, progress: Progress | None = None) -> MadePlanes:
         """Make the wanted planes. Any size: the canvas is laid into a square that is scaled to the
-        model's own size, given pixels come back as they were."""
+        model's own size. Kept pixels steer what is made; the engine lays them back over it. A
+        control makes the foreground first and alone, then the scene around it.
+        Raises RequestError for frames, and for controls these weights do not take."""
         self._check(request)
         assert request.size is not None
         canvas = SquareCanvas(*request.size, self.pipeline.size)
@@ -56,22 +60,48 @@ class TinyFamily:
             if plane.state != "absent"
         }
         generator = torch.Generator().manual_seed(request.seed)
-        on_step = _reporter(progress, canvas)
-        made: dict[str, Tensor] = {}
+
+        def run(planes: Mapping[str, PlaneInput], number: int = 0, runs: int = 1) -> Made:
+            report = _reporter(progress, canvas, planes, number, runs)
+            return self.pipeline(planes, generator, request.steps, request.guidance, report)
+
         if request.controls:
-            first = {"foreground": inputs.pop("foreground")}
-            for control in request.controls:
-                coverage = torch.from_numpy(canvas.inward_coverage(control.pixels))
-                first[control.kind] = PlaneInput(pixels=coverage.expand(4, -1, -1).clone())
-            made = self.pipeline(first, generator, request.steps, request.guidance, on_step)
-            if any(not one.given for one in inputs.values()):
-                inputs["foreground"] = PlaneInput(pixels=made["foreground"])
-        if any(not one.given for one in inputs.values()):
-            steps, guidance = request.steps, request.guidance
-            made |= self.pipeline(inputs, generator, steps, guidance, on_step)
+            made = self._steered(inputs, _control_inputs(request, canvas), run)
+        else:
+            made = run(inputs)
         return self._collect(request, made, canvas)
 
+    def _steered(
+        self,
+        inputs: dict[str, PlaneInput],
+        controls: dict[str, PlaneInput],
+        run: Callable[..., Made],
+    ) -> Made:
+        """The foreground by its controls; then what else is wanted, with that foreground given.
+        Over a given background the composite is what the two show."""
+        foreground = inputs.pop("foreground")
+        first = {"foreground": foreground, **controls}
+        around = {name for name, one in inputs.items() if not one.given}
+        behind = inputs["background"].pixels if "background" in inputs else None
+        if not around:
+            return run(first)
+        if around == {"composite"} and behind is not None:
+            made = run(first)
+            return {**made, "composite": over(made["foreground"], behind)}
+        made = run(first, 0, 2)
+        inputs["foreground"] = PlaneInput(foreground.prompt, made["foreground"])
+        return {**made, **run(self._as_trained(inputs), 1, 2)}
+
+    def _as_trained(self, inputs: dict[str, PlaneInput]) -> dict[str, PlaneInput]:
+        """The planes around a made foreground, with a composite beside them where these weights
+        learned to make the background only together with one."""
+        with_composite = Task.of("foreground -> background composite")
+        if "composite" not in inputs and with_composite in self.tasks:
+            return {**inputs, "composite": PlaneInput()}
+        return inputs
+
     def _check(self, request: LayerRequest) -> None:
+        """Raises RequestError for what these weights cannot do."""
         if request.frames != 1:
             raise RequestError(
                 f"these weights make stills, {request.frames} frames were asked: use frames=1"
@@ -83,13 +113,18 @@ class TinyFamily:
                     f"these weights take {' or '.join(allowed) or 'no control'} for the "
                     f"foreground, not {control.kind!r} for {control.plane!r}"
                 )
+        if request.controls and request.composite.state == "given":
+            raise RequestError(
+                f"a {request.controls[0].kind} cannot say what is taken out of a given composite: "
+                "leave one of them out, or name what to take in the foreground's prompt"
+            )
         if len({control.kind for control in request.controls}) < len(request.controls):
             raise RequestError("two controls of one kind steer the same plane: give one of them")
 
     def _collect(
         self, request: LayerRequest, made: Mapping[str, Tensor], canvas: SquareCanvas
     ) -> MadePlanes:
-        """Planes at the request's size, given pixels as they came."""
+        """Planes at the request's size, given ones as they came."""
         planes: dict[str, np.ndarray | None] = {}
         for name, plane in request.planes().items():
             if plane.state == "absent":
@@ -97,8 +132,7 @@ class TinyFamily:
             elif plane.state == "given":
                 planes[name] = None if plane.pixels is None else to_float(plane.pixels)
             else:
-                grown = canvas.outward(_to_numpy(made[name]))
-                planes[name] = _kept(plane, grown)
+                planes[name] = canvas.outward(_to_numpy(made[name]))
         foreground = planes.get("foreground")
         defaults = self.pipeline.defaults
         return MadePlanes(
@@ -114,6 +148,7 @@ class TinyFamily:
 
 
 def _plane_input(plane: Plane, canvas: SquareCanvas, extend: bool) -> PlaneInput:
+    """A plane of the request at the model's size. extend: as `SquareCanvas.inward` takes it."""
     known = PlaneInput(prompt=plane.prompt, strength=plane.strength)
     if plane.pixels is not None:
         pixels = canvas.inward(plane.pixels, extend)
@@ -123,27 +158,36 @@ def _plane_input(plane: Plane, canvas: SquareCanvas, extend: bool) -> PlaneInput
     return known
 
 
-def _kept(plane: Plane, made: np.ndarray) -> np.ndarray:
-    """`made` with the kept pixels of `plane` laid back in, those of full coverage verbatim."""
-    if plane.keep is None or plane.pixels is None:
-        return made
-    keep = to_float(plane.keep)[..., None]
-    given = to_float(plane.pixels)
-    mixed = premultiply(given) * keep + premultiply(made) * (1 - keep)
-    return np.where(keep >= 1, given, unpremultiply(mixed.astype(np.float32)))
+def _control_inputs(request: LayerRequest, canvas: SquareCanvas) -> dict[str, PlaneInput]:
+    """Each control as a plane: its coverage in all four channels, white on clear."""
+    inputs: dict[str, PlaneInput] = {}
+    for control in request.controls:
+        coverage = torch.from_numpy(canvas.inward_coverage(control.pixels))
+        inputs[control.kind] = PlaneInput(pixels=coverage.expand(4, -1, -1).clone())
+    return inputs
 
 
-def _reporter(progress: Progress | None, canvas: SquareCanvas):
-    """The pipeline's step callback that shows each step as one composite picture."""
+def _reporter(
+    progress: Progress | None,
+    canvas: SquareCanvas,
+    inputs: Mapping[str, PlaneInput],
+    number: int,
+    runs: int,
+) -> StepCallback | None:
+    """The step callback of run `number` of `runs` alike: shows the planes as they stand, laid over
+    each other."""
     if progress is None:
         return None
+    given = {name: one.pixels for name, one in inputs.items() if one.given}
 
     def on_step(step: int, total: int, planes: Mapping[str, Tensor]) -> None:
-        if "foreground" in planes and "background" in planes:
-            shown = over(planes["foreground"], planes["background"])
+        seen = {**given, **planes}
+        front, back = seen.get("foreground"), seen.get("background")
+        if front is not None and back is not None:
+            shown = over(front, back)
         else:
-            shown = next(iter(planes.values()))
-        progress(step, total, canvas.outward(_to_numpy(shown)))
+            shown = planes.get("composite", next(iter(planes.values())))
+        progress(number * total + step, runs * total, canvas.outward(_to_numpy(shown)))
 
     return on_step
 
@@ -154,4 +198,5 @@ def _to_numpy(plane: Tensor) -> np.ndarray:
 
 
 def _to_tensor(pixels: np.ndarray) -> Tensor:
+    """(S, S, 4) float32 -> (4, S, S)."""
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from multiplane.core.config import from_table, to_table
+from multiplane.io.atomic import replacing
 from multiplane.models.codecs import load_codec
 from multiplane.models.layered_transformer import (
     LayeredTransformer,
@@ -23,8 +24,8 @@ from multiplane.models.patches import PixelPatches
 from multiplane.models.planes import from_model, to_model
 from multiplane.models.rgba_autoencoder import RGBAAutoencoder
 from multiplane.models.sampling import SAMPLERS, time_steps
-from multiplane.models.text_encoder import CONFIG, TOKENIZER, WEIGHTS, TextEncoder
-from multiplane.models.weights_io import load_network, save_network
+from multiplane.models.text_encoder import TOKENIZER, WEIGHTS, TextEncoder, copy_files
+from multiplane.models.weights_io import CONFIG, load_network, save_network
 from multiplane.pipelines.tiny.state import KnownState, PlaneInput
 
 INDEX = "model_index.json"
@@ -32,8 +33,10 @@ INDEX = "model_index.json"
 
 @dataclass(frozen=True)
 class TinyDefaults:
-    """Sampling defaults stored with the weights. guidance_until: time after which the plain
-    prediction is used. tasks: rows these weights were trained on, "given -> wanted"."""
+    """What is stored with the weights. steps, guidance, shift (of the times), sampler: used where
+    a call names none. guidance_until: time after which the plain prediction is used. tasks: rows
+    these weights were trained on, "given -> wanted". controls: kinds they take for the
+    foreground."""
 
     version: str = "0"
     steps: int = 20
@@ -46,11 +49,13 @@ class TinyDefaults:
 
 
 StepCallback = Callable[[int, int, "Mapping[str, Tensor]"], None]
+OPAQUE = ("background", "composite")
 
 
 @dataclass
 class TinyPipeline:
-    """text encoder, autoencoder and denoiser, with their sampling defaults."""
+    """Text encoder, autoencoder and denoiser, with their sampling defaults. dtype: of the networks'
+    arithmetic. The networks may lie on any device; planes and noise come from and go to the CPU."""
 
     denoiser: LayeredTransformer
     autoencoder: RGBAAutoencoder | PixelPatches
@@ -63,8 +68,8 @@ class TinyPipeline:
         """Load a folder written by `save_pretrained`.
 
         dtype: torch.bfloat16 or torch.float32 for the networks' arithmetic; None takes bfloat16
-        where the CPU has matrix instructions for it. Raises FileNotFoundError for a missing
-        file."""
+        where the CPU has matrix instructions for it. Raises FileNotFoundError for a missing file,
+        ValueError for one that does not fit."""
         folder = Path(folder)
         index = folder / INDEX
         if not index.is_file():
@@ -73,7 +78,7 @@ class TinyPipeline:
                 "multiplane with its embedded weights"
             )
         table = json.loads(index.read_text(encoding="utf-8"))
-        defaults = from_table(TinyDefaults, table["defaults"], str(index))
+        defaults = from_table(TinyDefaults, table.get("defaults", {}), str(index))
         denoiser = load_network(LayeredTransformer, LayeredTransformerConfig, folder / "denoiser")
         return cls(
             denoiser,
@@ -92,18 +97,28 @@ class TinyPipeline:
         save_network(
             self.autoencoder, folder / "autoencoder", to_table(self.autoencoder.config), half
         )
-        target = folder / "text_encoder"
-        target.mkdir(parents=True, exist_ok=True)
-        for name in (CONFIG, TOKENIZER, WEIGHTS):
-            (target / name).write_bytes((text_encoder / name).read_bytes())
+        copy_files(text_encoder, folder / "text_encoder", (CONFIG, TOKENIZER, WEIGHTS))
         index = {
             "_class_name": "TinyPipeline",
             "text_encoder": ["multiplane", "TextEncoder"],
-            "autoencoder": ["multiplane", "RGBAAutoencoder"],
+            "autoencoder": ["multiplane", type(self.autoencoder).__name__],
             "denoiser": ["multiplane", "LayeredTransformer"],
             "defaults": to_table(self.defaults),
         }
-        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+        with replacing(folder / INDEX) as partial:
+            partial.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def device(self) -> torch.device:
+        """Where the denoiser lies, and the autoencoder with it."""
+        return next(self.denoiser.parameters()).device
+
+    def to(self, device: torch.device | str) -> TinyPipeline:
+        """Move the networks; `self`."""
+        device = torch.device(device)
+        for network in (self.denoiser, self.autoencoder, self.text_encoder):
+            network.to(device)
+        return self
 
     @property
     def size(self) -> int:
@@ -111,15 +126,18 @@ class TinyPipeline:
         return self.denoiser.config.grid * self.autoencoder.config.factor
 
     def encode(self, planes: Tensor) -> Tensor:
-        """(P, 4, S, S) premultiplied in [0, 1] -> (P, C, h, w)."""
-        return self.autoencoder.encode(to_model(planes))
+        """(P, 4, S, S) premultiplied in [0, 1] -> (P, C, h, w) on the networks' device."""
+        return self.autoencoder.encode(to_model(planes.to(self.device)))
 
     def decode(self, latents: Tensor) -> Tensor:
         """(P, C, h, w) -> (P, 4, S, S) premultiplied in [0, 1]; colour never above alpha."""
-        with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+        with self._autocast():
             decoded = self.autoencoder.decode(latents)
         plane = from_model(decoded.float())
         return torch.cat([torch.minimum(plane[:, :3], plane[:, 3:]), plane[:, 3:]], dim=1)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     @torch.inference_mode()
     def __call__(
@@ -132,17 +150,21 @@ class TinyPipeline:
     ) -> dict[str, Tensor]:
         """Make the wanted planes.
 
-        planes: role (of `models.layered_transformer.ROLES`) -> what is known of it. Returns, for
-        every wanted role, (4, S, S) premultiplied in [0, 1]; background and composite opaque.
-        callback gets (step, steps, planes as they look from that step)."""
+        planes: role (of `models.layered_transformer.ROLES`) -> what is known of it. generator: on
+        CPU. guidance: 1 is the plain prediction. Returns, for every wanted role, (4, S, S)
+        premultiplied in [0, 1] on CPU; background and composite opaque. callback gets (step, steps,
+        planes as they look from that step). Raises ValueError for an unknown role, pixels of
+        another size, or when nothing is wanted."""
         layout = PlaneLayout.of(planes)
         inputs = [planes[role] for role in layout.roles]
-        state = KnownState.prepare(self.denoiser.config, inputs, self.encode, generator)
-        steps = steps or self.defaults.steps
+        self._check(layout, inputs)
+        state = KnownState.prepare(
+            self.denoiser.config, inputs, self.encode, generator, self.device
+        )
+        steps = self.defaults.steps if steps is None else steps
         guidance = self.defaults.guidance if guidance is None else guidance
         predict = self._predictor(layout, inputs, state, guidance)
-        start = state.start
-        times = time_steps(steps, start, self.defaults.shift)
+        times = time_steps(steps, state.start, self.defaults.shift)
 
         def on_step(step: int, total: int, x: Tensor) -> None:
             if callback is not None:
@@ -152,15 +174,24 @@ class TinyPipeline:
         z = sampler(predict, state.settle(state.noise, times[0]), times, state.settle, on_step)
         return self._planes(z, layout, inputs)
 
+    def _check(self, layout: PlaneLayout, inputs: Sequence[PlaneInput]) -> None:
+        if all(one.given for one in inputs):
+            raise ValueError(f"nothing is wanted: all of {layout.roles} are given")
+        shape = (4, self.size, self.size)
+        for role, one in zip(layout.roles, inputs, strict=True):
+            if one.pixels is not None and one.pixels.shape != shape:
+                raise ValueError(f"{role} must be {shape}, got {tuple(one.pixels.shape)}")
+
     def _planes(
         self, latents: Tensor, layout: PlaneLayout, inputs: Sequence[PlaneInput]
     ) -> dict[str, Tensor]:
+        """The wanted planes in latents (1, P, 1, C, h, w), as `__call__` returns them."""
         wanted = [index for index, one in enumerate(inputs) if not one.given]
-        decoded = self.decode(latents[0, wanted, 0])
+        decoded = self.decode(latents[0, wanted, 0]).cpu()
         made = {}
         for index, plane in zip(wanted, decoded, strict=True):
             role = layout.roles[index]
-            if role in ("background", "composite"):
+            if role in OPAQUE:
                 plane = torch.cat([plane[:3], torch.ones_like(plane[3:])])
             made[role] = plane
         return made
@@ -174,15 +205,17 @@ class TinyPipeline:
     ) -> Callable[[Tensor, float], Tensor]:
         """The clean planes seen from (z, t), with classifier-free guidance on text only: given
         planes stay in both branches."""
-        text, has_text = (part[None] for part in self.text_encoder([one.prompt for one in inputs]))
+        text, has_text = (
+            part[None].to(self.device) for part in self.text_encoder([one.prompt for one in inputs])
+        )
         guided = guidance != 1.0 and bool(has_text.any())
 
         def run(z: Tensor, t: float, shown: Tensor) -> Tensor:
             count = shown.shape[0]
-            with torch.autocast("cpu", self.dtype, enabled=self.dtype != torch.float32):
+            with self._autocast():
                 predicted = self.denoiser(
                     z.expand(count, *z.shape[1:]),
-                    torch.full((count,), t),
+                    torch.full((count,), t, device=z.device),
                     text.expand(count, *text.shape[1:]),
                     shown,
                     state.given.expand(count, *state.given.shape[1:]),
@@ -193,9 +226,8 @@ class TinyPipeline:
         def predict(z: Tensor, t: float) -> Tensor:
             if not guided or t > self.defaults.guidance_until:
                 return run(z, t, has_text)
-            with_text, without = run(z, t, torch.cat([has_text, torch.zeros_like(has_text)])).chunk(
-                2
-            )
+            both = run(z, t, torch.cat([has_text, torch.zeros_like(has_text)]))
+            with_text, without = both.chunk(2)
             return torch.lerp(without, with_text, guidance)
 
         return predict

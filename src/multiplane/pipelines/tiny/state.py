@@ -17,7 +17,8 @@ class PlaneInput:
     """What is known of one plane, at the model's own size.
 
     pixels: (4, S, S) premultiplied in [0, 1], or None. keep: (S, S) in 0..1, 1 where the pixel
-    stands; None with pixels and strength None: all of it. strength: 0..1, image to image."""
+    stands. strength: 0..1, image to image: the share of the way from noise to picture that is made
+    anew. Pixels with neither are given: all of them stand."""
 
     prompt: str = ""
     pixels: Tensor | None = None
@@ -29,13 +30,14 @@ class PlaneInput:
         return self.pixels is not None and self.keep is None and self.strength is None
 
 
-@dataclass
+@dataclass(frozen=True)
 class KnownState:
     """What stands still while the wanted tokens move.
 
     noise, known: (1, P, 1, C, h, w). given: (1, P, 1, h, w) bool, clean tokens. keep: (1, P, 1, 1,
     h, w) in 0..1, how much of a token's pixels are kept. release: (1, P, 1, 1, 1, 1), the time at
-    which a plane leaves its known path (image to image); 0 for the others."""
+    which a plane leaves its known path (image to image), 0 for the others; that path is
+    t * known + (1 - t) * noise."""
 
     noise: Tensor
     known: Tensor
@@ -50,9 +52,14 @@ class KnownState:
         inputs: Sequence[PlaneInput],
         encode: Callable[[Tensor], Tensor],
         generator: torch.Generator,
+        device: torch.device,
     ) -> KnownState:
+        """The state of these planes on `device`; the noise is drawn on the generator's, the CPU.
+
+        encode: (1, 4, S, S) premultiplied in [0, 1] -> (1, C, h, w) on `device`."""
         grid, count = config.grid, len(inputs)
-        noise = torch.randn(1, count, 1, config.channels, grid, grid, generator=generator)
+        shape = (1, count, 1, config.channels, grid, grid)
+        noise = torch.randn(shape, generator=generator).to(device)
         known = torch.zeros_like(noise)
         keep = torch.zeros(1, count, 1, 1, grid, grid)
         release = torch.zeros(1, count, 1, 1, 1, 1)
@@ -63,21 +70,21 @@ class KnownState:
             if one.given:
                 keep[0, index] = 1
             if one.keep is not None:
-                pooled = F.adaptive_avg_pool2d(one.keep[None, None], grid)
-                keep[0, index] = pooled[0]
+                keep[0, index] = F.adaptive_avg_pool2d(one.keep[None, None], grid)[0]
             if one.strength is not None:
                 release[0, index] = 1 - one.strength
-        given = keep[:, :, :, 0] > 0.999
-        return cls(noise, known, given, keep, release)
+        keep, release = keep.to(device), release.to(device)
+        return cls(noise, known, keep[:, :, :, 0] > 0.999, keep, release)
 
     @property
     def start(self) -> float:
-        """Sampling may start late when every wanted plane is held until then."""
+        """The time sampling may start at: every wanted plane is held on its path until then."""
         wanted = ~self.given.flatten(2).all(dim=-1)[0]
         return min(0.98, float(self.release.flatten()[wanted].min())) if bool(wanted.any()) else 0.0
 
     def settle(self, z: Tensor, t: float) -> Tensor:
-        """Given tokens clean; partly kept tokens pulled to their known path; held planes on it."""
+        """z (1, P, 1, C, h, w) at time t with given tokens clean, tokens kept by more than half
+        pulled to their known path by as much, and held planes on it."""
         path = t * self.known + (1 - t) * self.noise
         kept = torch.where(self.keep > 0.5, self.keep, torch.zeros_like(self.keep))
         z = torch.lerp(z, path, kept)
