@@ -10,7 +10,6 @@ killed run started again goes on from its newest checkpoint and draws what it wo
 from __future__ import annotations
 
 import logging
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -21,9 +20,11 @@ from torch import Tensor, nn
 from multiplane.core.config import read_config, to_table
 from multiplane.models.codecs import load_codec
 from multiplane.models.layered_transformer import LayeredTransformer, LayeredTransformerConfig
+from multiplane.models.patches import PixelPatches
 from multiplane.models.rgba_autoencoder import RGBAAutoencoder
 from multiplane.models.text_encoder import TextEncoder
 from multiplane.models.weights_io import save_network
+from multiplane.recipes.command import path_argument
 from multiplane.training.feed import FeedConfig, load_feed
 from multiplane.training.losses import logit_normal_times
 from multiplane.training.previews import preview_sheet
@@ -41,10 +42,12 @@ from multiplane.training.run import RunConfig, TrainingRun, compile_parts
 
 @dataclass(frozen=True)
 class Config:
-    """autoencoder: folder of a trained autoencoder, or of `PixelPatches`. rows: weight of each row
-    of the task table. batch_alone, batch_scene: samples a step where the foreground is alone or the
-    whole scene is there. keep: share of steps that give part of a wanted plane. prompts: foreground
-    prompts of the sample sheets, "a over b" for a scene."""
+    """text_encoder: folder that multiplane.recipes.text_encoder wrote. autoencoder: folder of a
+    trained autoencoder, or of `PixelPatches`. rows: weight of each row of the task table. prompts:
+    foreground prompts of the sample sheets, "a over b" for a scene. batch_alone, batch_scene:
+    samples a step where the foreground is alone or the whole scene is there. drop_all_text,
+    drop_one_text: see `drop_text`. keep: share of steps that give part of a wanted plane. heldout:
+    scenes of each row in the held-out losses."""
 
     run: RunConfig
     feed: FeedConfig
@@ -63,11 +66,24 @@ class Config:
 
 
 def draw_row(rows: dict[str, Row], weights: Tensor, generator: torch.Generator) -> Row:
+    """One row by its weight; weights: (rows,)."""
     index = int(torch.multinomial(weights, 1, generator=generator))
     return list(rows.values())[index]
 
 
+def check_fit(config: Config, codec: RGBAAutoencoder | PixelPatches) -> None:
+    """Raises ValueError where the denoiser's tokens are not the representation's."""
+    model, tokens = config.model, codec.config
+    if model.channels != tokens.latent_channels or model.grid * tokens.factor != config.feed.size:
+        raise ValueError(
+            f"model.channels {model.channels} must be {tokens.latent_channels} and model.grid "
+            f"{model.grid} must be {config.feed.size // tokens.factor} for {config.autoencoder} at "
+            f"feed.size {config.feed.size}"
+        )
+
+
 def main(path: Path) -> None:
+    """Train to `run.steps` and write the averaged weights to `run.out`/denoiser."""
     config = read_config(Config, path)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.manual_seed(config.run.seed)  # the initial weights
@@ -76,7 +92,9 @@ def main(path: Path) -> None:
         compile_parts(*denoiser.blocks)
     run = TrainingRun(config.run, denoiser, denoiser.blocks, to_table(config))
     encoder = TextEncoder.from_pretrained(config.text_encoder, config.model.text_tokens)
+    encoder.to(run.device)
     codec = load_codec(config.autoencoder).to(run.device).requires_grad_(False)
+    check_fit(config, codec)
     if config.run.compile and isinstance(codec, RGBAAutoencoder):
         compile_parts(codec.encoder)
     train, heldout = (
@@ -129,4 +147,4 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(path_argument(__doc__))

@@ -10,7 +10,6 @@ sketches: everything the denoiser will ever be given as a plane.
 from __future__ import annotations
 
 import logging
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from multiplane.models.planes import from_model, to_model
 from multiplane.models.rgba_autoencoder import RGBAAutoencoder, RGBAAutoencoderConfig
 from multiplane.models.text_encoder import TextEncoder
 from multiplane.models.weights_io import save_network
+from multiplane.recipes.command import path_argument
 from multiplane.training.feed import FeedConfig, load_feed
 from multiplane.training.losses import expected_composite_error, gradient_error
 from multiplane.training.run import RunConfig, TrainingRun, compile_parts, step_generator
@@ -31,8 +31,10 @@ from multiplane.training.sheets import write_sheet
 
 @dataclass(frozen=True)
 class Config:
-    """batch: pictures a step. latent_noise: noise on the raw latent while training, which makes
-    latents near each other decode alike. latent_penalty: weight of the raw latent's mean square."""
+    """text_encoder: folder that multiplane.recipes.text_encoder wrote. batch: pictures a step.
+    latent_noise: noise on the raw latent while training, which makes latents near each other decode
+    alike. latent_penalty: weight of the raw latent's mean square. gradient_weight: of
+    `gradient_error`."""
 
     run: RunConfig
     feed: FeedConfig
@@ -72,25 +74,28 @@ def measure_latents(model: RGBAAutoencoder, feed: SceneFeed, batches: int) -> No
 
 
 def main(path: Path) -> None:
+    """Train to `run.steps` and write the averaged weights to `run.out`/autoencoder."""
     config = read_config(Config, path)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.manual_seed(config.run.seed)  # the initial weights
     model = RGBAAutoencoder(config.model)
     if config.run.compile:
         compile_parts(model.encoder, model.decoder)
     run = TrainingRun(config.run, model, nn.Identity(), to_table(config))
-    encoder = TextEncoder.from_pretrained(config.text_encoder)
+    encoder = TextEncoder.from_pretrained(config.text_encoder).to(run.device)
     feed, _ = load_feed(config.feed, "train", encoder, run.device)
     heldout, _ = load_feed(config.feed, "heldout", encoder, run.device)
 
     def loss_of_step(
-        _: nn.Module, step: int, generator: torch.Generator
+        network: nn.Module, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
         with torch.autocast(run.device.type, enabled=False):
             planes = draw_planes(feed, config.batch, generator)
         picture = to_model(planes).contiguous(memory_format=torch.channels_last)
-        raw = model.encoder(picture)
-        noise = torch.randn(raw.shape, generator=generator).to(raw.device, raw.dtype)
-        decoded = model.decoder(raw + config.latent_noise * noise)
+        cells = picture.shape[-1] // config.model.factor
+        shape = (len(planes), config.model.latent_channels, cells, cells)
+        noise = torch.randn(shape, generator=generator).to(run.device)
+        raw, decoded = network(picture, noise, config.latent_noise)
         predicted = decoded.float() * 0.5 + 0.5
         composite = expected_composite_error(predicted, planes)
         absolute = (predicted - planes).abs().mean()
@@ -117,4 +122,4 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(path_argument(__doc__))

@@ -11,59 +11,51 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from multiplane.core.config import from_table
+from multiplane.core.request import CONTROL_KINDS, Task
 from multiplane.models.codecs import load_codec
 from multiplane.models.layered_transformer import LayeredTransformer
+from multiplane.models.sampling import SAMPLERS
 from multiplane.models.text_encoder import TextEncoder
 from multiplane.pipelines.tiny import TinyDefaults, TinyPipeline
 from multiplane.recipes.tiny import Config
 from multiplane.training import checkpoint
+from multiplane.training.rows import Row
 
 logger = logging.getLogger(__name__)
 
-CONTROLS = ("silhouette", "edges")
-
 
 def trained_tasks(rows: dict[str, float]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(rows without controls, control kinds) of a recipe's row table."""
-    tasks, controls = [], []
-    for text in rows:
-        named = [control for control in CONTROLS if control in text]
-        if named:
-            controls += named
-        else:
-            tasks.append(text.removeprefix("->").strip() if text.startswith("->") else text)
-    return tuple(tasks), tuple(dict.fromkeys(controls))
+    """(rows without controls as "given -> wanted", control kinds) of a recipe's row table; a row of
+    weight 0 was never drawn."""
+    parsed = [Row.parse(text) for text, weight in rows.items() if weight > 0]
+    tasks = [
+        str(Task(row.given, row.wanted)) for row in parsed if not row.given & set(CONTROL_KINDS)
+    ]
+    controls = [kind for kind in CONTROL_KINDS if any(kind in row.given for row in parsed)]
+    return tuple(tasks), tuple(controls)
 
 
 def export(run: Path, out: Path, defaults: TinyDefaults) -> Path:
-    """Write `out`; returns the checkpoint it came from. Raises FileNotFoundError without one."""
+    """Write `out` with these defaults, tasks and controls from the run's rows; returns the
+    checkpoint it came from. Raises FileNotFoundError without one."""
     path = checkpoint.newest(run)
     if path is None:
         raise FileNotFoundError(f"{run} holds no checkpoint: train with multiplane.recipes.tiny")
     meta = json.loads((path / checkpoint.META).read_text(encoding="utf-8"))
-    config = from_table(Config, meta["config"], str(path))
+    config = from_table(Config, meta["config"], str(path / checkpoint.META))
     state = checkpoint.load(path)
     denoiser = LayeredTransformer(config.model)
     denoiser.load_state_dict({**state["model"], **state["ema"]})
     tasks, controls = trained_tasks(config.rows)
-    settled = TinyDefaults(
-        version=defaults.version,
-        steps=defaults.steps,
-        guidance=defaults.guidance,
-        guidance_until=defaults.guidance_until,
-        shift=defaults.shift,
-        sampler=defaults.sampler,
-        tasks=tasks,
-        controls=controls,
-    )
     pipeline = TinyPipeline(
         denoiser,
         load_codec(config.autoencoder),
         TextEncoder.from_pretrained(config.text_encoder, config.model.text_tokens),
-        settled,
+        replace(defaults, tasks=tasks, controls=controls),
     )
     pipeline.save_pretrained(out, config.text_encoder)
     logger.info("wrote %s from %s", out, path)
@@ -71,6 +63,7 @@ def export(run: Path, out: Path, defaults: TinyDefaults) -> Path:
 
 
 def main() -> None:
+    """The command line."""
     defaults = TinyDefaults()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
@@ -80,7 +73,7 @@ def main() -> None:
     parser.add_argument("--guidance", type=float, default=defaults.guidance)
     parser.add_argument("--guidance-until", type=float, default=defaults.guidance_until)
     parser.add_argument("--shift", type=float, default=defaults.shift)
-    parser.add_argument("--sampler", choices=("euler", "heun"), default=defaults.sampler)
+    parser.add_argument("--sampler", choices=sorted(SAMPLERS), default=defaults.sampler)
     given = vars(parser.parse_args())
     run, out = given.pop("run"), given.pop("out")
     logging.basicConfig(level=logging.INFO)

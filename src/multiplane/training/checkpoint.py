@@ -15,8 +15,8 @@ META = "meta.json"
 
 
 def save(folder: Path, step: int, state: Mapping[str, Any], meta: Mapping[str, Any]) -> Path:
-    """Write `folder/step-000123`; the newest two are kept. Only one process may call it; the others
-    wait at a barrier after it."""
+    """Write `folder/step-0000123` with the tensors of `state` and the JSON of `meta`; the newest
+    two are kept. Only one process may call it; the others wait at a barrier after it."""
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"step-{step:07d}"
     partial = folder / f".partial-{step:07d}"
@@ -38,5 +38,5 @@ def newest(folder: Path) -> Path | None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The state saved in `path`, on CPU."""
+    """The state saved in `path`, a folder that `save` wrote, on CPU."""
     return torch.load(path / STATE, map_location="cpu", weights_only=True)

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 
 class EMA:
-    """decay(step) = min(decay, (1 + step) / (10 + step)), so early averages forget quickly."""
+    """shadow = d shadow + (1 - d) weights with d = min(decay, (1 + step) / (10 + step)), so early
+    averages forget quickly. In float32, beside the weights; buffers are not averaged."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -15,6 +16,7 @@ class EMA:
 
     @torch.no_grad()
     def update(self, module: nn.Module, step: int) -> None:
+        """Take in the module's weights. step: updates so far, this one counted."""
         decay = min(self.decay, (1 + step) / (10 + step))
         names = dict(module.named_parameters())
         shadows = list(self.shadow.values())
@@ -30,5 +32,6 @@ class EMA:
 
     @torch.no_grad()
     def copy_to(self, module: nn.Module) -> None:
+        """Put the averages in the place of the module's weights."""
         for name, parameter in module.named_parameters():
             parameter.copy_(self.shadow[name])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from multiplane.data.assets import AssetPool, read_assets, read_plates
+from multiplane.data.assets import read_assets, read_plates
 from multiplane.data.placement import ScenePlacement
 from multiplane.models.text_encoder import TextEncoder
 from multiplane.training.pools import BackgroundPool, ForegroundPool, Prompts
@@ -17,9 +17,9 @@ from multiplane.training.scenes import SceneFeed
 
 @dataclass(frozen=True)
 class FeedConfig:
-    """style_weights: how often each drawing style is drawn. concept_limit: 0 for all concepts.
-    background_size: pixels a side of the square crops kept; background_crops: crops a
-    photograph."""
+    """shards: folder of asset shards. size: pixels a side of the planes. style_weights: how often
+    each drawing style is drawn; one of weight 0 is not read. background_size: pixels a side of the
+    square crops kept of the photographs; background_crops: crops a photograph."""
 
     shards: Path
     size: int = 128
@@ -28,17 +28,20 @@ class FeedConfig:
     background_crops: int = 5
 
 
-def foreground_concepts(assets: AssetPool) -> list[str]:
-    """One name a base concept: the root, so that variants of a name share their turn."""
-    return list(assets.roots)
-
-
 def load_feed(
     config: FeedConfig, split: str, encoder: TextEncoder, device: torch.device
 ) -> tuple[SceneFeed, Prompts]:
-    """A feed over one split ("train" or "heldout") and the text states its prompt rows point at."""
+    """A feed over one split ("train" or "heldout") and the text states its prompt rows point at.
+
+    Pictures of one root concept share its turn (`ForegroundPool.draw`). Raises FileNotFoundError
+    without shards, ValueError where they hold nothing of the split or of a style."""
     styles = [name for name, weight in config.style_weights.items() if weight > 0]
     assets = read_assets(config.shards, ("foreground",), split, config.size, styles)
+    if absent := sorted(set(styles) - set(assets.styles)):
+        raise ValueError(
+            f"{config.shards} holds no {split} foreground of style {', '.join(absent)}: give it no "
+            f"weight; there are {', '.join(sorted(set(assets.styles)))}"
+        )
     plates = read_plates(config.shards, split, config.background_size)
     texts = [text for captions in assets.captions for text in captions]
     texts += [text for plate in plates for text in plate.captions]
@@ -51,7 +54,7 @@ def load_feed(
 
     foregrounds = ForegroundPool.build(
         torch.from_numpy(assets.pixels),
-        foreground_concepts(assets),
+        assets.roots,
         assets.styles,
         [indexed(captions) for captions in assets.captions],
     )

@@ -37,9 +37,7 @@ def velocity_loss(predicted: Tensor, clean: Tensor, t: Tensor, wanted: Tensor) -
     return total / (1 - t).clamp(min=0.05).square()
 
 
-def logit_normal_times(
-    count: int, mean: float, std: float, generator: torch.Generator | None
-) -> Tensor:
+def logit_normal_times(count: int, mean: float, std: float, generator: torch.Generator) -> Tensor:
     """(count,) times in (0, 1): sigmoid of a normal (Esser et al., arXiv 2403.03206, section
     3.1)."""
     return torch.sigmoid(torch.randn(count, generator=generator) * std + mean)

@@ -11,8 +11,8 @@ from torch import nn
 def make_optimizers(
     module: nn.Module, hidden: nn.Module, matrix_rate: float, other_rate: float
 ) -> list[torch.optim.Optimizer]:
-    """hidden: the part of `module` whose 2-D weights get orthogonalised updates (Muon, Jordan
-    2024)."""
+    """[AdamW] or [AdamW, Muon]. hidden: the part of `module` whose 2-D weights get orthogonalised
+    updates (Muon, Jordan 2024) at `matrix_rate`; all else gets AdamW at `other_rate`."""
     matrices = [
         p for name, p in hidden.named_parameters() if p.ndim == 2 and name.endswith("weight")
     ]
@@ -31,7 +31,8 @@ def make_optimizers(
 
 
 def learning_rate_factor(step: int, total: int, warmup: int, anneal: float) -> float:
-    """Linear warm-up, constant, then a cosine to 2 % over the last `anneal` share of the run."""
+    """What the rates are multiplied by at `step` of `total`: linear warm-up over `warmup` steps,
+    1, then a cosine to 0.02 over the last `anneal` share of the run."""
     if step < warmup:
         return (step + 1) / warmup
     start = total * (1 - anneal)

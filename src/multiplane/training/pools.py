@@ -15,7 +15,8 @@ from multiplane.models.text_encoder import TextEncoder
 
 @dataclass(frozen=True)
 class Prompts:
-    """Text states of many captions. states: (M, T, C) half; mask: (M, T) bool. Row 0 is empty."""
+    """Text states of many captions. states: (M, T, C) half; mask: (M, T) bool; texts: the M
+    captions. Row 0 is the empty one."""
 
     states: Tensor
     mask: Tensor
@@ -23,6 +24,7 @@ class Prompts:
 
     @classmethod
     def encode(cls, encoder: TextEncoder, texts: Sequence[str], batch: int = 256) -> Prompts:
+        """Each different text once, in the order they come."""
         texts = ("", *dict.fromkeys(text for text in texts if text))
         parts = [encoder(texts[i : i + batch]) for i in range(0, len(texts), batch)]
         states = torch.cat([part[0] for part in parts]).to(torch.float16)
@@ -32,20 +34,20 @@ class Prompts:
         return Prompts(self.states.to(device), self.mask.to(device), self.texts)
 
     def lookup(self) -> dict[str, int]:
+        """text -> its row."""
         return {text: row for row, text in enumerate(self.texts)}
 
 
 @dataclass(frozen=True)
 class ForegroundPool:
-    """pixels: (N, 4, S, S) uint8 straight RGBA. boxes: (N, 4) of (x0, y0, x1, y1) as canvas
-    fractions of what is more than a tenth opaque. members: for each concept the rows that show it;
-    concepts of one style lie together. captions: for each row, prompt rows."""
+    """Cut-outs. pixels: (N, 4, S, S) uint8 straight RGBA. boxes: (N, 4) of (x0, y0, x1, y1) as
+    canvas fractions of what is more than a tenth opaque. styles: for each drawing style its
+    concepts, each as the rows that show it. captions: for each row, prompt rows."""
 
     pixels: Tensor
     boxes: Tensor
     styles: dict[str, list[list[int]]]
     captions: list[list[int]]
-    concepts: list[str]
 
     @classmethod
     def build(
@@ -55,24 +57,20 @@ class ForegroundPool:
         styles: Sequence[str],
         captions: list[list[int]],
     ) -> ForegroundPool:
+        """pixels: (N, 4, S, S) uint8 straight RGBA; the others have one entry a picture."""
         grouped: dict[str, dict[str, list[int]]] = {}
         for row, (concept, style) in enumerate(zip(concepts, styles, strict=True)):
             grouped.setdefault(style, {}).setdefault(concept, []).append(row)
-        members = {style: list(by_concept.values()) for style, by_concept in grouped.items()}
-        return cls(pixels, opaque_boxes(pixels), members, captions, list(concepts))
+        rows = {style: list(by_concept.values()) for style, by_concept in grouped.items()}
+        return cls(pixels, opaque_boxes(pixels), rows, captions)
 
     def to(self, device: torch.device) -> ForegroundPool:
-        return ForegroundPool(
-            self.pixels.to(device),
-            self.boxes.to(device),
-            self.styles,
-            self.captions,
-            self.concepts,
-        )
+        pixels, boxes = self.pixels.to(device), self.boxes.to(device)
+        return ForegroundPool(pixels, boxes, self.styles, self.captions)
 
     def draw(self, count: int, weights: dict[str, float], generator: torch.Generator) -> Tensor:
-        """(count,) rows: a style by weight, then a concept, then one of its pictures, each
-        uniform."""
+        """(count,) rows on CPU: a style by weight, then a concept, then one of its pictures, each
+        uniform. Raises ValueError when no style here has a weight."""
         names = [name for name in self.styles if weights.get(name, 0) > 0]
         if not names:
             raise ValueError(f"no style of {sorted(self.styles)} has a weight in {weights}")
@@ -87,7 +85,7 @@ class ForegroundPool:
         return torch.tensor(rows)
 
     def premultiplied(self, rows: Tensor) -> Tensor:
-        """(B, 4, S, S) float32 premultiplied in [0, 1]."""
+        """(B,) rows -> (B, 4, S, S) float32 premultiplied in [0, 1] on the pool's device."""
         return premultiply(self.pixels[rows.to(self.pixels.device)].float() / 255)
 
 
@@ -124,7 +122,7 @@ class BackgroundPool:
         return BackgroundPool(self.pixels.to(device), self.photos, self.captions)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """(count,) rows: a photograph, then one of its crops, each uniform."""
+        """(count,) rows on CPU: a photograph, then one of its crops, each uniform."""
         uniform = torch.rand(count, 2, generator=generator).tolist()
         rows = []
         for first, second in uniform:

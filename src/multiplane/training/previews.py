@@ -14,6 +14,8 @@ from multiplane.models.text_encoder import TextEncoder
 from multiplane.pipelines.tiny import PlaneInput, TinyPipeline
 from multiplane.training.sheets import write_sheet
 
+COLUMNS = 8
+
 
 def preview_sheet(
     denoiser: LayeredTransformer,
@@ -23,8 +25,8 @@ def preview_sheet(
     path: Path,
     steps: int = 16,
 ) -> None:
-    """Eight columns: each prompt's foreground alone; then whole scenes for the prompts "a over
-    b"."""
+    """Draw a sheet of eight columns: each prompt's foreground alone; then background, foreground
+    and composite of the prompts "a over b". The seed of a prompt is its index."""
     pipeline = TinyPipeline(denoiser, autoencoder, encoder)
     alone, scenes = [], []
     for index, prompt in enumerate(prompts):
@@ -40,8 +42,9 @@ def preview_sheet(
         else:
             wanted = {"foreground": PlaneInput(prompt)}
             alone.append(pipeline(wanted, generator, steps)["foreground"])
-    rows = [torch.stack(alone[i : i + 8]) for i in range(0, len(alone) // 8 * 8, 8)]
-    for start in range(0, len(scenes) // 8 * 8, 8):
-        part = scenes[start : start + 8]
+    rows = [torch.stack(alone[i : i + COLUMNS]) for i in range(0, len(alone), COLUMNS)]
+    for start in range(0, len(scenes), COLUMNS):
+        part = scenes[start : start + COLUMNS]
         rows += [torch.stack([made[role] for made in part]) for role in part[0]]
-    write_sheet(rows, path)
+    if rows:
+        write_sheet(rows, path)

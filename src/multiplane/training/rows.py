@@ -19,13 +19,14 @@ from multiplane.training.scenes import SceneFeed, edges, silhouette
 
 @dataclass(frozen=True)
 class Row:
-    """`Row.parse("silhouette -> foreground")`. Names are the roles of the denoiser."""
+    """A row of the task table, or one with a control: names are the roles of the denoiser."""
 
     given: frozenset[str]
     wanted: frozenset[str]
 
     @classmethod
     def parse(cls, text: str) -> Row:
+        """`Row.parse("silhouette -> foreground")`. Raises ValueError for what is no row."""
         left, arrow, right = text.partition("->")
         row = cls(frozenset(left.split()), frozenset(right.split()))
         unknown = (row.given | row.wanted) - set(ROLES)
@@ -48,8 +49,8 @@ class Row:
 
 @dataclass(frozen=True)
 class RowBatch:
-    """clean: (B, P, 1, C, h, w) latents. given: (B, P, 1, h, w) bool. text: (B, P, T, C);
-    has_text: (B, P, T)."""
+    """clean: (B, P, 1, C, h, w) latents. given: (B, P, 1, h, w) bool. text: (B, P, T,
+    text_channels) token states; has_text: (B, P, T) bool."""
 
     clean: Tensor
     given: Tensor
@@ -59,7 +60,8 @@ class RowBatch:
 
 
 class RowFeed:
-    """Scenes of one split as latents, row by row."""
+    """Scenes of one split as latents, row by row. encoder: for the prompts of flat pictures, which
+    join two captions."""
 
     def __init__(
         self,
@@ -134,8 +136,8 @@ def drop_text(batch: RowBatch, everything: float, one: float, generator: torch.G
 
 
 def keep_rectangles(given: Tensor, generator: torch.Generator) -> Tensor:
-    """(B, P, F, h, w) given flags with, in each sample, one wanted plane's rectangle or its outside
-    given too: inpainting."""
+    """given: (B, P, F, h, w) bool. The same with, in each sample, a rectangle of one plane or its
+    outside given too: inpainting. A plane drawn that is given already changes nothing."""
     count, planes, _, height, width = given.shape
     corners = torch.rand(count, 4, generator=generator)
     rows, columns = torch.arange(height), torch.arange(width)
@@ -166,7 +168,8 @@ class NoiseConfig:
 def noised(
     batch: RowBatch, given: Tensor, t: Tensor, clean_time: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """The denoiser's input: wanted tokens at time t, given tokens at clean_time."""
+    """The denoiser's input (B, P, 1, C, h, w): wanted tokens at time t (B,), given tokens at
+    clean_time (B,). given: (B, P, 1, h, w) bool."""
     noise = torch.randn(batch.clean.shape, generator=generator).to(batch.clean.device)
     shape = (-1, 1, 1, 1, 1, 1)
     time = torch.where(given[:, :, :, None], clean_time.view(shape), t.view(shape))
@@ -183,8 +186,9 @@ def row_loss(
     generator: torch.Generator,
     shuffle_given: bool = False,
 ) -> Tensor:
-    """(B,) losses. shuffle_given: every sample is shown its neighbour's given planes instead of its
-    own (the measure of conditional use)."""
+    """(B,) losses; the other arguments as `noised` and the denoiser take them. shuffle_given: every
+    sample is shown its neighbour's given planes instead of its own (the measure of conditional
+    use)."""
     state = noised(batch, given, t, clean_time, generator)
     if shuffle_given:
         state = torch.where(given[:, :, :, None], state.roll(1, dims=0), state)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +29,10 @@ LossOfStep = Callable[[nn.Module, int, torch.Generator], tuple[Tensor, dict[str,
 
 @dataclass(frozen=True)
 class RunConfig:
-    """precision: "bf16" or "no". anneal: share of the steps over which the rate falls.
-    compile: parts of the model through torch.compile. init: a finished checkpoint to start from."""
+    """out: folder of checkpoints, log and sheets. matrix_rate, other_rate: see `make_optimizers`.
+    warmup: steps over which the rate rises; anneal: share of the steps over which it falls. ema:
+    decay of the averaged weights. clip: greatest gradient norm. compile: parts of the model through
+    torch.compile. log_every, save_every, sample_every: steps."""
 
     out: Path
     seed: int = 0
@@ -40,7 +43,7 @@ class RunConfig:
     anneal: float = 0.3
     ema: float = 0.999
     clip: float = 1.0
-    precision: str = "bf16"
+    precision: Literal["bf16", "no"] = "bf16"
     compile: bool = True
     log_every: int = 25
     save_every: int = 250
@@ -62,7 +65,11 @@ def compile_parts(*modules: nn.Module) -> None:
 
 
 class TrainingRun:
-    """One recipe's training state. `model` trains; `hidden` is the part that Muon updates."""
+    """One recipe's training state. `model` trains; `hidden` is the part that Muon updates;
+    settings: the whole configuration, kept in every checkpoint.
+
+    Goes on from the newest checkpoint in `config.out`; raises ValueError where that one does not
+    fit the model."""
 
     def __init__(
         self, config: RunConfig, model: nn.Module, hidden: nn.Module, settings: Mapping[str, Any]
@@ -94,7 +101,13 @@ class TrainingRun:
         if path is None:
             return
         state = checkpoint.load(path)
-        self.bare.load_state_dict(state["model"])
+        try:
+            self.bare.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise ValueError(
+                f"{path} was trained with another model configuration: give this run a folder of "
+                f"its own as run.out, or go back to that configuration ({error})"
+            ) from error
         self.ema.load_state_dict(state["ema"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
@@ -129,7 +142,8 @@ class TrainingRun:
 
     def train(self, loss_of_step: LossOfStep, sample: Callable[[int], dict[str, float]]) -> None:
         """Run to `config.steps`. `sample(step)` makes sheets and held-out figures on the main
-        process, with the EMA weights in place."""
+        process, with the EMA weights in place. Raises FloatingPointError when the loss or its
+        gradient is no number any more; the checkpoints are then still whole."""
         config, accelerator = self.config, self.accelerator
         config.out.mkdir(parents=True, exist_ok=True)
         sums: dict[str, float] = {}
@@ -142,12 +156,18 @@ class TrainingRun:
                 loss, figures = loss_of_step(self.model, self.step, generator)
             accelerator.backward(loss)
             norm = accelerator.clip_grad_norm_(self.bare.parameters(), config.clip)
+            figures = {"loss": loss.item(), "norm": float(norm or 0.0), **figures}
+            if not math.isfinite(figures["loss"] + figures["norm"]):
+                raise FloatingPointError(
+                    f"step {self.step}: the loss is {figures['loss']}, its gradient's norm "
+                    f'{figures["norm"]}: lower the rates, or train with precision = "no"'
+                )
             for optimizer in self.optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
             self.step += 1
             self.ema.update(self.bare, self.step)
-            for name, value in {"loss": loss.item(), "norm": float(norm or 0.0), **figures}.items():
+            for name, value in figures.items():
                 sums[name] = sums.get(name, 0.0) + value
                 counts[name] = counts.get(name, 0) + 1
             if self.step % config.log_every == 0:

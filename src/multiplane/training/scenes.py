@@ -21,8 +21,8 @@ from multiplane.training.pools import BackgroundPool, ForegroundPool
 
 @dataclass(frozen=True)
 class SceneBatch:
-    """Planes (B, 4, S, S) premultiplied in [0, 1]; prompt rows (B,) of foreground and
-    background."""
+    """Planes (B, 4, S, S) premultiplied in [0, 1] on the feed's device; prompt rows (B,) of
+    foreground and background and the foreground's asset rows (B,), on CPU."""
 
     foreground: Tensor
     background: Tensor
@@ -35,6 +35,7 @@ class SceneBatch:
 def uniform(
     count: int, low: float, high: float, generator: torch.Generator, device: torch.device
 ) -> Tensor:
+    """(count,) numbers in low..high on `device`, drawn on CPU."""
     return (torch.rand(count, generator=generator) * (high - low) + low).to(device)
 
 
@@ -46,7 +47,8 @@ def affine_sample(pictures: Tensor, matrix: Tensor, size: int) -> Tensor:
 
 
 def place(pictures: Tensor, scale: Tensor, x: Tensor, y: Tensor, flip: Tensor) -> Tensor:
-    """Draw each picture at `scale` of the canvas with its centre at (x, y) in 0..1."""
+    """Draw each of (B, 4, S, S) premultiplied pictures at `scale` of the canvas with its centre at
+    (x, y) in 0..1, mirrored where `flip`; all four are (B,)."""
     zero = torch.zeros_like(scale)
     inverse = 1 / scale
     mirrored = torch.where(flip, -inverse, inverse)
@@ -56,7 +58,8 @@ def place(pictures: Tensor, scale: Tensor, x: Tensor, y: Tensor, flip: Tensor) -
 
 
 def contact_shadow(box: Tensor, strength: Tensor, softness: Tensor, size: int) -> Tensor:
-    """A soft black ellipse under box (B, 4) = (x0, y0, x1, y1): (B, 4, S, S) premultiplied."""
+    """A soft black ellipse under box (B, 4) = (x0, y0, x1, y1) in 0..1: (B, 4, S, S) premultiplied.
+    strength: (B,) alpha of its middle. softness: (B,) 0 crisp, 1 wide."""
     axis = (torch.arange(size, device=box.device) + 0.5) / size
     centre_x, half = (box[:, 0] + box[:, 2]) / 2, (box[:, 2] - box[:, 0]) / 2
     dx = (axis[None, None, :] - centre_x[:, None, None]) / (half * 0.95)[:, None, None]
@@ -70,7 +73,8 @@ def contact_shadow(box: Tensor, strength: Tensor, softness: Tensor, size: int) -
 
 
 def lit_by(foreground: Tensor, background: Tensor, amount: Tensor) -> Tensor:
-    """Tint and dim premultiplied objects by the mean colour of their background; alpha stays."""
+    """Tint and dim premultiplied objects by the mean colour of their background; alpha stays.
+    foreground, background: (B, 4, S, S) in [0, 1]. amount: (B,), 0 leaves them as they are."""
     mean = background[:, :3].mean(dim=(2, 3))  # (B, 3)
     brightness = mean.mean(dim=1, keepdim=True)
     tint = mean / brightness.clamp(min=0.05)
@@ -81,8 +85,8 @@ def lit_by(foreground: Tensor, background: Tensor, amount: Tensor) -> Tensor:
 
 
 class SceneFeed:
-    """Composes batches of scenes from two pools. Everything random comes from the generator
-    given."""
+    """Composes batches of scenes from two pools, on their device. Everything random comes from the
+    generator given, a CPU one. style_weights: how often each drawing style is drawn."""
 
     def __init__(
         self,
@@ -101,12 +105,14 @@ class SceneFeed:
     def _caption(
         self, captions: list[list[int]], rows: Tensor, generator: torch.Generator
     ) -> Tensor:
+        """(B,) prompt rows on CPU: one of each asset's captions."""
         picks = torch.rand(len(rows), generator=generator).tolist()
         chosen = [captions[row] for row in rows.tolist()]
         return torch.tensor([c[int(p * len(c))] for c, p in zip(chosen, picks, strict=True)])
 
     def alone(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Objects filling the canvas: (planes (B, 4, S, S), prompt rows (B,), asset rows (B,))."""
+        """Objects filling the canvas: (planes (B, 4, S, S) premultiplied in [0, 1], prompt rows
+        (B,), asset rows (B,))."""
         rows = self.foregrounds.draw(count, self.style_weights, generator)
         pictures = self.foregrounds.premultiplied(rows)
         scale = uniform(count, 0.86, 1.02, generator, self.device)
@@ -118,6 +124,8 @@ class SceneFeed:
         return planes, self._caption(self.foregrounds.captions, rows, generator), rows
 
     def _background(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """A window of each crop, zoomed, mirrored or not, a little darker or lighter: (B, 4, S, S),
+        opaque."""
         count = len(rows)
         zoom = uniform(count, 0.72, 1.0, generator, self.device)
         x = uniform(count, -1, 1, generator, self.device) * (1 - zoom)
@@ -137,7 +145,8 @@ class SceneFeed:
     def _object(
         self, rows: Tensor, background: Tensor, generator: torch.Generator, shrink: float = 1.0
     ) -> Tensor:
-        """One lit object with its contact shadow on each background: (B, 4, S, S) premultiplied."""
+        """One lit object with its contact shadow on each background: (B, 4, S, S) premultiplied.
+        shrink: times its height."""
         p, count = self.placement, len(rows)
         boxes = self.foregrounds.boxes[rows.to(self.device)]
         height = (boxes[:, 3] - boxes[:, 1]).clamp(min=0.2)
@@ -186,13 +195,14 @@ class SceneFeed:
 
 
 def silhouette(plane: Tensor) -> Tensor:
-    """The silhouette control of a premultiplied plane: white where it has coverage."""
+    """The silhouette control of a premultiplied plane: (B, 4, S, S) premultiplied, white where it
+    has coverage."""
     return plane[:, 3:].expand(-1, 4, -1, -1)
 
 
 def edges(plane: Tensor) -> Tensor:
-    """An edge sketch of a premultiplied plane: Sobel magnitude of colour and alpha, soft threshold.
-    (B, 4, S, S) premultiplied, white lines on clear."""
+    """The edges control of a premultiplied plane: the largest Sobel magnitude of its four channels
+    behind a soft threshold, 0 on flat parts. (B, 4, S, S) premultiplied, white lines on clear."""
     kernel = torch.tensor(
         [[1.0, 2.0, 1.0], [0.0, 0.0, 0.0], [-1.0, -2.0, -1.0]], device=plane.device
     )
@@ -205,8 +215,6 @@ def edges(plane: Tensor) -> Tensor:
     strength = (
         lines.square().sum(dim=1).sqrt().reshape(batch, 4, height, width).amax(1, keepdim=True)
     )
-    line = torch.sigmoid((strength - 0.25) * 16)
-    line = (line - torch.sigmoid(torch.tensor(-0.25 * 16))).clamp(min=0) / (
-        1 - 1 / (1 + math.exp(4.0))
-    )
+    flat = 1 / (1 + math.exp(0.25 * 16))  # the sigmoid where nothing changes
+    line = (torch.sigmoid((strength - 0.25) * 16) - flat).clamp(min=0) / (1 - flat)
     return line.clamp(0, 1).expand(-1, 4, -1, -1)
