@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from multiplane.models.text_encoder import write_quantized
+from multiplane.recipes.command import path_argument
 from multiplane.training import checkpoint
 from small_world import write_shards, write_text_encoder
 
@@ -141,12 +142,41 @@ def test_an_unknown_key_is_refused(world: Path) -> None:
     assert "unknown key 'speed'" in done.stderr
 
 
-@pytest.mark.slow
-def test_two_processes_train_together(world: Path) -> None:
-    config = write_config(world, "pair", 4)
+def run_on_two_processes(name: str, config: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    command += ["-m", "multiplane.recipes.tiny", str(config)]
+    command += ["-m", f"multiplane.recipes.{name}", str(config)]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(world: Path) -> None:
+    run_on_two_processes("tiny", write_config(world, "pair", 4))
     assert checkpoint.newest(world / "pair") == world / "pair" / "step-0000004"
+
+
+@pytest.mark.slow
+def test_two_processes_share_the_gradients_of_the_autoencoder(world: Path) -> None:
+    """From the same start and the same pictures the first process would end where it ends alone, if
+    it did not learn from the other's."""
+    text = AUTOENCODER.format(root=world).replace(f'"{world}/ae"', f'"{world}/ae_pair"')
+    (world / "ae_pair.toml").write_text(text)
+    run_on_two_processes("tiny_autoencoder", world / "ae_pair.toml")
+    alone, together = (
+        checkpoint.load(world / name / "step-0000006")["model"] for name in ("ae", "ae_pair")
+    )
+    assert alone.keys() == together.keys()
+    first = "encoder.1.weight"
+    assert 1e-5 < float((alone[first] - together[first]).abs().max()) < 0.1
+
+
+@pytest.mark.parametrize("arguments", [[], ["a", "b"]])
+def test_without_its_argument_a_recipe_shows_its_usage(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["recipe", *arguments])
+    with pytest.raises(SystemExit, match="python -m multiplane"):
+        path_argument("python -m multiplane.recipes.tiny config.toml")
+    monkeypatch.setattr(sys, "argv", ["recipe", "config.toml"])
+    assert path_argument("usage") == Path("config.toml")

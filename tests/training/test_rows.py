@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 
@@ -66,6 +68,42 @@ def test_kept_rectangles_add_given_tokens_and_leave_wanted_ones() -> None:
     assert bool((kept | ~given).all())  # nothing given is taken back
     assert bool((~kept).flatten(1).any(dim=1).all())
     assert bool((kept.flatten(1).sum(dim=1) > 64).any())
+
+
+def test_kept_rectangles_are_rectangles_of_one_plane() -> None:
+    given = torch.zeros(200, 2, 1, 8, 8, dtype=torch.bool)
+    kept = keep_rectangles(given, torch.Generator().manual_seed(3))[:, :, 0]
+    planes = kept.flatten(2).any(dim=-1)
+    assert planes.sum(dim=1).tolist() == [1] * 200
+    assert 60 < int(planes[:, 0].sum()) < 140
+    outside = 0
+    for sample in kept.any(dim=1):
+        is_outside = int(sample[::7, ::7].sum()) >= 3  # a rectangle holds one corner at the most
+        shape = ~sample if is_outside else sample
+        rows, columns = shape.any(dim=1), shape.any(dim=0)
+        assert torch.equal(shape, rows[:, None] & columns[None])
+        assert int(rows.sum()) >= 2
+        assert int(columns.sum()) >= 2
+        outside += is_outside
+    assert 110 < outside < 170  # mostly the rectangle is what is repaired
+
+
+def test_a_flat_picture_is_asked_for_by_both_captions() -> None:
+    feed = a_row_feed()
+    asked: list[str] = []
+    inner = feed.encoder
+
+    def listening(prompts):
+        asked.extend(prompts)
+        return inner(prompts)
+
+    feed.encoder = listening  # pyright: ignore[reportAttributeAccessIssue]
+    batch = feed.draw(Row.parse("-> composite"), 6, torch.Generator().manual_seed(0))
+    assert all(re.fullmatch(r"(red|green|blue) ball in (night|day)", text) for text in asked)
+    assert len(asked) == 6
+    assert bool(batch.has_text[:, 0, :4].all())
+    feed.draw(Row.parse("-> background foreground composite"), 2, torch.Generator().manual_seed(0))
+    assert len(asked) == 6  # the composite of whole scenes has no prompt of its own
 
 
 def test_dropping_text() -> None:

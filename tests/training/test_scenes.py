@@ -1,5 +1,7 @@
 """Composed scenes: exact truth and dependence between planes."""
 
+import math
+
 import torch
 
 from multiplane.models.planes import over
@@ -80,3 +82,49 @@ def test_controls_show_shape_and_not_colour() -> None:
     assert float(lines[:, :, 16, 16].max()) < 0.05  # flat inside
     assert bool((lines.flatten(1).amax(dim=1) > 0.5).all())
     assert len(set(rows.tolist())) > 1
+
+
+def test_edges_are_zero_on_flat_parts_and_one_on_full_steps() -> None:
+    """A step of height h has Sobel magnitude h on both of its sides; a half of the range of the
+    threshold lies at h = 1/4, where the sigmoid is 1/2."""
+    heights = torch.tensor([0.0, 0.05, 0.25, 1.0])
+    plane = torch.zeros(4, 4, 8, 8)
+    plane[..., 4:] = heights.view(4, 1, 1, 1)
+    lines = edges(plane)
+    assert torch.equal(lines[:, :1].expand(-1, 4, -1, -1), lines)
+    on_step = lines[:, 0, :, 3:5]
+    assert float(on_step[0].max()) == 0
+    assert float(on_step[1].max()) < 0.03
+    flat = 1 / (1 + math.exp(4))
+    torch.testing.assert_close(on_step[2], torch.full((8, 2), (0.5 - flat) / (1 - flat)))
+    assert float(on_step[3].min()) > 0.9999
+    assert float(lines[..., :3].max()) == float(lines[..., 5:].max()) == 0
+    upright, lying = edges(plane), edges(plane.mT)
+    torch.testing.assert_close(upright, lying.mT)
+
+
+def test_edges_see_colour_under_full_alpha_and_alpha_alone() -> None:
+    plane = torch.ones(2, 4, 8, 8)
+    plane[0, 1, :, 4:] = 0  # magenta beside white
+    plane[1, :, :, 4:] = 0  # white beside nothing
+    strongest = edges(plane)[:, 0, 4].amax(dim=1)
+    assert bool((strongest > 0.999).all())
+
+
+def test_half_of_the_asked_backgrounds_hold_objects() -> None:
+    """busy = 0 leaves every background plain; busy = 1 none."""
+    feed, _ = a_scene_feed()
+    for busy, low, high in ((0.0, 0, 0), (0.5, 20, 44), (1.0, 64, 64)):
+        backgrounds = feed.scenes(64, busy, torch.Generator().manual_seed(5)).background
+        plain = backgrounds[:, :3].flatten(2).std(dim=2).amax(dim=1) < 1e-4
+        assert low <= int((~plain).sum()) <= high
+
+
+def test_a_background_keeps_its_colour_to_the_border() -> None:
+    """The windows never leave their crop: even plates stay even, brighter or darker by little."""
+    feed, _ = a_scene_feed()
+    backgrounds = feed.scenes(16, 0.0, torch.Generator().manual_seed(2)).background
+    for plane in backgrounds[:, :3]:
+        assert float(plane.std()) < 1e-4
+        level = float(plane.mean()) * 255
+        assert 30 * 0.84 < level < 30 * 1.11 or 200 * 0.84 < level < 200 * 1.11
