@@ -10,8 +10,11 @@ from pathlib import Path
 
 from multiplane.io.registry import read
 
+# A shell that starts a job in the background has it ignore SIGINT, and its children inherit that:
+# the driver asks for Python's own handler again, as in a terminal.
 DRIVER = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {tests!r})
 import flat_family, multiplane
 from multiplane.apps.cli.main import main
