@@ -7,6 +7,7 @@ from multiplane.core.request import TASK_TABLE
 from multiplane.training.rows import (
     Row,
     drop_text,
+    given_times,
     heldout_losses,
     keep_rectangles,
     noised,
@@ -45,6 +46,14 @@ def test_given_tokens_stay_at_their_own_time() -> None:
     state = noised(batch, batch.given, t, clean_time, torch.Generator().manual_seed(1))
     assert torch.equal(state[:, 0], batch.clean[:, 0])
     assert float((state[:, 1] - batch.clean[:, 1]).abs().mean()) > 0.1
+
+
+def test_half_of_the_given_planes_are_clean_and_the_rest_a_little_noisy() -> None:
+    times = given_times(2000, 0.9, torch.Generator().manual_seed(0))
+    noisy = times[times < 1]
+    assert 900 < len(noisy) < 1100
+    assert 0.9 <= float(noisy.min()) < 0.902
+    assert float(noisy.mean()) == pytest.approx(0.95, abs=0.004)
 
 
 def test_loss_counts_wanted_tokens_only() -> None:

@@ -33,6 +33,7 @@ from multiplane.training.rows import (
     Row,
     RowFeed,
     drop_text,
+    given_times,
     heldout_losses,
     keep_rectangles,
     row_loss,
@@ -115,11 +116,7 @@ def main(path: Path) -> None:
         if float(torch.rand(1, generator=generator)) < config.keep:
             given = keep_rectangles(given, generator)
         t = logit_normal_times(count, config.noise.time_mean, config.noise.time_std, generator)
-        noisy_given = torch.rand(count, generator=generator) < 0.5
-        low = config.noise.given_time + (1 - config.noise.given_time) * torch.rand(
-            count, generator=generator
-        )
-        clean_time = torch.where(noisy_given, low, torch.ones(count)).to(run.device)
+        clean_time = given_times(count, config.noise.given_time, generator)
         has_text = drop_text(batch, config.drop_all_text, config.drop_one_text, generator)
         losses = row_loss(
             cast(LayeredTransformer, model),
@@ -127,7 +124,7 @@ def main(path: Path) -> None:
             given,
             has_text,
             t.to(run.device),
-            clean_time,
+            clean_time.to(run.device),
             generator,
         )
         loss = losses.mean()

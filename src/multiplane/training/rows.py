@@ -165,6 +165,13 @@ class NoiseConfig:
     given_time: float = 0.92
 
 
+def given_times(count: int, lowest: float, generator: torch.Generator) -> Tensor:
+    """(count,) times of given planes: 1 in half of the samples, else uniform in lowest..1."""
+    is_noisy = torch.rand(count, generator=generator) < 0.5
+    low = lowest + (1 - lowest) * torch.rand(count, generator=generator)
+    return torch.where(is_noisy, low, torch.ones(count))
+
+
 def noised(
     batch: RowBatch, given: Tensor, t: Tensor, clean_time: Tensor, generator: torch.Generator
 ) -> Tensor:
