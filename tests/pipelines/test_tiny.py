@@ -280,3 +280,15 @@ def test_guidance_stops_after_its_interval() -> None:
     }
     pipeline(planes, torch.Generator().manual_seed(0), guidance=2.0)
     assert calls == [(2, [True, False], True)] * 2 + [(1, [True], True)] * 2
+
+
+def test_a_foreground_alone_may_have_a_guidance_of_its_own(family: TinyFamily) -> None:
+    defaults = replace(DEFAULTS, guidance=2.0, guidance_alone=6.0)
+    own = TinyFamily(replace(family.pipeline, defaults=defaults))
+    alone = LayerRequest((WANTED,), size=(32, 32))
+    scene = replace(alone, background=WANTED)
+    for request, guidance in ((alone, 6.0), (scene, 2.0)):
+        made = own.make(request)
+        assert made.report["guidance"] == guidance
+        expected = family.make(replace(request, guidance=guidance))
+        np.testing.assert_array_equal(made.foregrounds[0], expected.foregrounds[0])

@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--version", default=defaults.version)
     parser.add_argument("--steps", type=int, default=defaults.steps)
     parser.add_argument("--guidance", type=float, default=defaults.guidance)
+    parser.add_argument("--guidance-alone", type=float, default=defaults.guidance_alone)
     parser.add_argument("--guidance-until", type=float, default=defaults.guidance_until)
     parser.add_argument("--shift", type=float, default=defaults.shift)
     parser.add_argument("--sampler", choices=sorted(SAMPLERS), default=defaults.sampler)

@@ -135,13 +135,16 @@ class TinyFamily:
                 planes[name] = canvas.outward(_to_numpy(made[name]))
         foreground = planes.get("foreground")
         defaults = self.pipeline.defaults
+        guidance = request.guidance
+        if guidance is None:
+            guidance = defaults.guidance_for(n for n, plane in planes.items() if plane is not None)
         return MadePlanes(
             () if foreground is None else (foreground,),
             planes["background"],
             planes["composite"],
             {
                 "steps": request.steps or defaults.steps,
-                "guidance": defaults.guidance if request.guidance is None else request.guidance,
+                "guidance": guidance,
                 "native_size": list(self.native_size),
             },
         )

@@ -4,7 +4,7 @@ a `generator`, a callback."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -29,27 +29,34 @@ from multiplane.models.weights_io import CONFIG, load_network, save_network
 from multiplane.pipelines.tiny.state import KnownState, PlaneInput
 
 INDEX = "model_index.json"
+OPAQUE = ("background", "composite")
 
 
 @dataclass(frozen=True)
 class TinyDefaults:
     """What is stored with the weights. steps, guidance, shift (of the times), sampler: used where
-    a call names none. guidance_until: time after which the plain prediction is used. tasks: rows
-    these weights were trained on, "given -> wanted". controls: kinds they take for the
-    foreground."""
+    a call names none. guidance_alone: instead of guidance where the foreground stands alone; None
+    for the same. guidance_until: time after which the plain prediction is used. tasks: rows these
+    weights were trained on, "given -> wanted". controls: kinds they take for the foreground."""
 
     version: str = "0"
     steps: int = 20
     guidance: float = 3.0
+    guidance_alone: float | None = None
     guidance_until: float = 0.9
     shift: float = 1.0
     sampler: Literal["euler", "heun"] = "euler"
     tasks: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
 
+    def guidance_for(self, roles: Iterable[str]) -> float:
+        """The guidance of a call that names none, with these planes present."""
+        if self.guidance_alone is None or set(OPAQUE) & set(roles):
+            return self.guidance
+        return self.guidance_alone
+
 
 StepCallback = Callable[[int, int, "Mapping[str, Tensor]"], None]
-OPAQUE = ("background", "composite")
 
 
 @dataclass
@@ -162,7 +169,7 @@ class TinyPipeline:
             self.denoiser.config, inputs, self.encode, generator, self.device
         )
         steps = self.defaults.steps if steps is None else steps
-        guidance = self.defaults.guidance if guidance is None else guidance
+        guidance = self.defaults.guidance_for(layout.roles) if guidance is None else guidance
         predict = self._predictor(layout, inputs, state, guidance)
         times = time_steps(steps, state.start, self.defaults.shift)
 
