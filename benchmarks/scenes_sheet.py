@@ -26,7 +26,7 @@ def main(out: Path) -> None:
     rows: list[list[Cell]] = [[], [], []]
     for prompt in prompts:
         words = {role: prompt[role] for role in ("foreground", "background")}
-        document = model.generate(**words, seed=0)
+        document = model.generate(prompt["foreground"], prompt["background"], seed=0)
         for row, role in zip(rows, words, strict=False):
             layer = next(layer for layer in document.leaves() if layer.role == role)
             row.append((layer.pixels, words[role]))
