@@ -25,7 +25,7 @@ def test_the_demo_writes_and_lists_its_files(
     for name in names:
         assert str(tmp_path / "out" / name) in printed
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(names)
-    assert "'a cat' before 'a misty valley', seed 1" in printed
+    assert "'a cat' before 'a misty valley', seed 5" in printed
     assert "pixel 'a cat' 48 x 32 at 0, 0, normal, opacity 255" in printed
     layers = {layer.name: layer for layer in read(tmp_path / "out" / "picture.psd").leaves()}
     pillow = Image.alpha_composite(
