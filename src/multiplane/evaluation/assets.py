@@ -51,6 +51,14 @@ class DescribedPool:
         found = np.flatnonzero(np.array(self.pool.styles) == MADE_STYLE)
         return found if found.size else np.arange(len(self.pool))
 
+    def one_a_root(self, count: int, seed: int) -> list[int]:
+        """At most `count` rows in the made style, each of another concept root, drawn by seed."""
+        roots: dict[str, int] = {}
+        for index in self.in_made_style:
+            roots.setdefault(self.pool.roots[index], int(index))
+        order = np.random.default_rng(seed % 2**32).permutation(sorted(roots.values()))
+        return [int(index) for index in order[:count]]
+
     def first_of(self, concepts: list[str]) -> list[int]:
         """The index of each concept's first picture. Raises KeyError for one without any."""
         first: dict[str, int] = {}

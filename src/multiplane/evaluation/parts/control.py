@@ -25,11 +25,7 @@ SHOWN = 12
 def run(bench: Bench) -> dict[str, Any]:
     """Make two foregrounds a silhouette and compare their alpha with it."""
     pool = bench.assets.heldout
-    roots: dict[str, int] = {}
-    for index in pool.in_made_style:
-        roots.setdefault(pool.pool.roots[index], int(index))
-    order = np.random.default_rng(bench.seed_for(PART) % 2**32).permutation(sorted(roots.values()))
-    chosen = [int(index) for index in order[: bench.count(SHAPES)]]
+    chosen = pool.one_a_root(bench.count(SHAPES), bench.seed_for(PART))
     captions = [pool.pool.captions[index][0] for index in chosen]
     others = captions[1:] + captions[:1]
     shapes: list[NDArray[np.float32]] = []

@@ -44,11 +44,7 @@ def seam(picture: NDArray[np.float32], which: str) -> float:
 def run(bench: Bench) -> dict[str, Any]:
     """Inpaint held-out assets with their own captions."""
     pool = bench.assets.heldout
-    roots: dict[str, int] = {}
-    for index in pool.in_made_style:
-        roots.setdefault(pool.pool.roots[index], int(index))
-    order = np.random.default_rng(bench.seed_for(PART) % 2**32).permutation(sorted(roots.values()))
-    chosen = [int(index) for index in order[: bench.count(PICTURES)]]
+    chosen = pool.one_a_root(bench.count(PICTURES), bench.seed_for(PART))
     kept: list[bool] = []
     seams: dict[str, list[float]] = {"made": [], "real": []}
     overlap: list[float] = []
