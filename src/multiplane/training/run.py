@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from multiplane.training import checkpoint
+from multiplane.training.adversarial import Adversary
 from multiplane.training.ema import EMA
 from multiplane.training.optimizers import learning_rate_factor, make_optimizers
 
@@ -66,13 +67,19 @@ def compile_parts(*modules: nn.Module) -> None:
 
 class TrainingRun:
     """One recipe's training state. `model` trains; `hidden` is the part that Muon updates;
-    settings: the whole configuration, kept in every checkpoint.
+    settings: the whole configuration, kept in every checkpoint. adversary: learns after the model
+    in every step that asked it.
 
     Goes on from the newest checkpoint in `config.out`; raises ValueError where that one does not
     fit the model."""
 
     def __init__(
-        self, config: RunConfig, model: nn.Module, hidden: nn.Module, settings: Mapping[str, Any]
+        self,
+        config: RunConfig,
+        model: nn.Module,
+        hidden: nn.Module,
+        settings: Mapping[str, Any],
+        adversary: Adversary | None = None,
     ) -> None:
         from accelerate import Accelerator
 
@@ -89,6 +96,9 @@ class TrainingRun:
         self.optimizers = prepared
         self.base_rates = [[g["lr"] for g in o.param_groups] for o in self.optimizers]
         self.ema = EMA(self.bare, config.ema)
+        self.adversary = adversary
+        if adversary is not None:
+            adversary.prepare(self.accelerator)
         self.step = 0
         self._resume()
 
@@ -103,6 +113,10 @@ class TrainingRun:
         state = checkpoint.load(path)
         try:
             self.bare.load_state_dict(state["model"])
+            if (self.adversary is None) != (state.get("adversary") is None):
+                raise RuntimeError("one of the two has a discriminator, the other has none")
+            if self.adversary is not None:
+                self.adversary.load_state_dict(state["adversary"])
         except RuntimeError as error:
             raise ValueError(
                 f"{path} was trained with another model configuration: give this run a folder of "
@@ -122,6 +136,7 @@ class TrainingRun:
                 "ema": self.ema.state_dict(),
                 "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
                 "step": self.step,
+                "adversary": self.adversary and self.adversary.state_dict(),
             }
             checkpoint.save(self.config.out, self.step, state, {"config": self.settings})
         self.accelerator.wait_for_everyone()
@@ -132,13 +147,15 @@ class TrainingRun:
             with (self.config.out / "log.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
 
-    def _set_rates(self) -> None:
+    def _set_rates(self) -> float:
+        """Returns what every rate of this step is multiplied by."""
         factor = learning_rate_factor(
             self.step, self.config.steps, self.config.warmup, self.config.anneal
         )
         for optimizer, rates in zip(self.optimizers, self.base_rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
+        return factor
 
     def train(self, loss_of_step: LossOfStep, sample: Callable[[int], dict[str, float]]) -> None:
         """Run to `config.steps`. `sample(step)` makes sheets and held-out figures on the main
@@ -151,7 +168,7 @@ class TrainingRun:
         started, since = time.monotonic(), self.step
         while self.step < config.steps:
             generator = step_generator(config.seed, self.step, accelerator.process_index)
-            self._set_rates()
+            factor = self._set_rates()
             with accelerator.autocast():
                 loss, figures = loss_of_step(self.model, self.step, generator)
             accelerator.backward(loss)
@@ -165,6 +182,8 @@ class TrainingRun:
             for optimizer in self.optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
+            if self.adversary is not None:
+                figures |= self.adversary.learn(accelerator, factor)
             self.step += 1
             self.ema.update(self.bare, self.step)
             for name, value in figures.items():
