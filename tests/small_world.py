@@ -86,8 +86,9 @@ def a_denoiser() -> LayeredTransformer:
     return LayeredTransformer(DENOISER)
 
 
-def write_shards(folder: Path) -> None:
-    """A shard folder as `multiplane data build` writes it, of discs and plain plates."""
+def write_shards(folder: Path, weights: dict[str, float] | None = None) -> None:
+    """A shard folder as `multiplane data build` writes it, of discs and plain plates. weights: of
+    the captions that do not have weight 1."""
     import hashlib
     import tarfile
 
@@ -112,7 +113,8 @@ def write_shards(folder: Path) -> None:
             with tarfile.open(folder / name, "w") as tar:
                 for index, (caption, pixels, extra) in enumerate(items):
                     meta = {"key": f"{kind}-{split}-{index}", "split": split, "group": "test"}
-                    meta |= {"captions": [caption], "horizon": 0.5, "weight": 1.0, **extra}
+                    meta |= {"captions": [caption], "horizon": 0.5, **extra}
+                    meta["weight"] = (weights or {}).get(caption, 1.0)
                     picture = io.BytesIO()
                     Image.fromarray(pixels).save(picture, "PNG")
                     for suffix, data in (

@@ -11,7 +11,7 @@ from PIL import Image
 
 from multiplane.models.rgba_autoencoder import RGBAAutoencoder
 from multiplane.training.feed import FeedConfig, load_feed
-from multiplane.training.pools import BackgroundPool, ForegroundPool, Prompts, opaque_boxes
+from multiplane.training.pools import BackgroundPool, ForegroundPool, Prompts, Turns, opaque_boxes
 from multiplane.training.previews import preview_sheet
 from multiplane.training.sheets import write_sheet
 from small_world import AUTOENCODER, SIZE, WordEncoder, a_denoiser, write_shards
@@ -59,11 +59,58 @@ def test_styles_are_drawn_by_weight_and_concepts_evenly() -> None:
         pool.draw(1, {"sketch": 1.0}, generator)
 
 
+def test_a_doubled_picture_comes_twice_as_often() -> None:
+    """A concept takes turns by its largest weight, its pictures share them by their own."""
+    pixels = torch.zeros(7, 4, 8, 8, dtype=torch.uint8)
+    concepts = ["plain", "plain", "new", "mixed", "mixed", "mixed", "never"]
+    weights = [1.0, 1.0, 2.0, 0.5, 0.5, 1.0, 0.0]
+    pool = ForegroundPool.build(pixels, concepts, ["3d"] * 7, [[0]] * 7, weights)
+    drawn = pool.draw(20000, {"3d": 1.0}, torch.Generator().manual_seed(3))
+    shares = (torch.bincount(drawn, minlength=7) / len(drawn)).tolist()
+    # turns 1 : 2 : 1 of plain, new, mixed
+    assert shares == pytest.approx([0.125, 0.125, 0.5, 0.0625, 0.0625, 0.125, 0], abs=0.01)
+
+
+def test_a_doubled_photograph_comes_twice_as_often_whatever_its_crops() -> None:
+    wide, square = torch.zeros(3, 8, 32).byte(), torch.zeros(3, 8, 8).byte()
+    pool = BackgroundPool.build([wide, square], [[1], [2]], 8, 4, [1.0, 2.0])
+    drawn = pool.draw(9000, torch.Generator().manual_seed(0))
+    shares = (torch.bincount(drawn) / len(drawn)).tolist()
+    assert shares == pytest.approx([1 / 12] * 4 + [2 / 3], abs=0.015)
+
+
+@pytest.mark.parametrize("first", [0.0, 0.2499999, 0.25, 0.5, 0.7499999, 1 - 2**-24])
+@pytest.mark.parametrize("second", [0.0, 1 / 3, 0.5, 1 - 2**-24])
+def test_alike_weights_draw_by_plain_counting(first: float, second: float) -> None:
+    groups = [[0, 1, 2], [3], [4, 5], [6, 7, 8]]
+    group = groups[int(first * 4)]
+    assert Turns.of(groups, [1.0] * 9).draw(first, second) == group[int(second * len(group))]
+
+
+@pytest.mark.parametrize("wrong", [-1.0, float("nan"), float("inf")])
+def test_weights_that_are_none_are_refused(wrong: float) -> None:
+    with pytest.raises(ValueError, match="weight of row 1"):
+        Turns.of([[0], [1]], [1.0, wrong])
+    with pytest.raises(ValueError, match="every weight is 0"):
+        Turns.of([[0], [1]], [0.0, 0.0])
+
+
+def test_the_weights_of_the_shards_reach_the_feed(tmp_path: Path) -> None:
+    """A record that carries a doubled weight is drawn twice as often as its like."""
+    write_shards(tmp_path / "shards", weights={"green ball": 2.0})
+    config = FeedConfig(tmp_path / "shards", SIZE, background_size=40, background_crops=3)
+    feed, prompts = load_feed(config, "train", WordEncoder(), CPU)  # pyright: ignore
+    batch = feed.scenes(1500, 0.0, torch.Generator().manual_seed(0))
+    said = [prompts.texts[row] for row in batch.foreground_prompt.tolist()]
+    assert said.count("green ball") / len(said) == pytest.approx(0.5, abs=0.05)
+    assert said.count("red ball") / len(said) == pytest.approx(0.25, abs=0.05)
+
+
 def test_crops_of_a_photograph_run_over_its_width() -> None:
     wide = torch.arange(90, dtype=torch.uint8).expand(3, 30, 90)
     square = torch.full((3, 30, 30), 7, dtype=torch.uint8)
     pool = BackgroundPool.build([wide, square], [[4], [5]], 10, 3)
-    assert pool.photos == [[0, 1, 2], [3]]  # crops that would be the same are one
+    assert pool.photos.groups == [[0, 1, 2], [3]]  # crops that would be the same are one
     assert pool.captions == [[4], [4], [4], [5]]
     lefts = pool.pixels[:3, 0, 0, 0].tolist()
     assert lefts == [1, 31, 61]  # the mean of the first three columns of each

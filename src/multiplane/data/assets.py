@@ -44,12 +44,14 @@ class AssetPool:
 
 @dataclass(frozen=True, eq=False)
 class Plate:
-    """One background. pixels: (3, H, W) uint8. horizon: share of the height from the top."""
+    """One background. pixels: (3, H, W) uint8. horizon: share of the height from the top. weight:
+    how often to draw it beside the others."""
 
     key: str
     pixels: NDArray[np.uint8]
     captions: list[str]
     horizon: float
+    weight: float = 1.0
 
 
 def shard_paths(
@@ -137,7 +139,8 @@ def read_plates(folder: Path, split: str | None = "train", height: int = 128) ->
         width = max(1, round(picture.width * height / picture.height))
         small = picture.convert("RGB").resize((width, height), Image.Resampling.BOX)
         pixels = np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
-        plates.append(Plate(sample["key"], pixels, list(sample["captions"]), sample["horizon"]))
+        captions, weight = list(sample["captions"]), float(sample.get("weight", 1.0))
+        plates.append(Plate(sample["key"], pixels, captions, sample["horizon"], weight))
     return plates
 
 

@@ -57,12 +57,14 @@ def load_feed(
         assets.roots,
         assets.styles,
         [indexed(captions) for captions in assets.captions],
+        assets.weights.tolist(),
     )
     backgrounds = BackgroundPool.build(
         [torch.from_numpy(plate.pixels) for plate in plates],
         [indexed(plate.captions) for plate in plates],
         config.background_size,
         config.background_crops,
+        [plate.weight for plate in plates],
     )
     feed = SceneFeed(
         foregrounds.to(device), backgrounds.to(device), config.style_weights, ScenePlacement()
