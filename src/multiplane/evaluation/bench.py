@@ -86,37 +86,30 @@ class Judges:
     @cached_property
     def judge(self) -> Segmenter:
         """ISNet, which judges mattes."""
-        from multiplane.evaluation.judges import Isnet
+        from multiplane.evaluation.judges import SalientSegmenter
 
-        return self._remembering(Isnet(_package("isnet"), self.threads))
+        return self._remembering(SalientSegmenter.load("isnet", self.threads))
 
     @cached_property
     def cutter(self) -> Segmenter:
         """U2-Net, which cuts the baseline's mattes."""
-        from multiplane.evaluation.judges import U2Net
+        from multiplane.evaluation.judges import SalientSegmenter
 
-        return self._remembering(U2Net(_package("u2net"), self.threads))
+        return self._remembering(SalientSegmenter.load("u2net", self.threads))
 
     @cached_property
     def features(self) -> Features:
         """EfficientNet-Lite0."""
         from multiplane.evaluation.judges import EfficientNetFeatures
+        from multiplane.weights.sources import locate
 
-        return EfficientNetFeatures(_only(_package("efficientnet-lite0"), "*.pth"))
+        return EfficientNetFeatures(_only(locate("efficientnet-lite0"), "*.pth"))
 
     def _remembering(self, segmenter: Segmenter) -> Segmenter:
         from multiplane.evaluation.remember import RememberingSegmenter
         from multiplane.weights.fetch import cache_folder
 
         return RememberingSegmenter(segmenter, cache_folder() / "judged")
-
-
-def _package(name: str) -> Path:
-    from multiplane.weights.sources import locate
-
-    folder = locate(name)
-    inner = folder / "package"  # npm archives hold everything in a folder of this name
-    return inner if inner.is_dir() else folder
 
 
 def _only(folder: Path, pattern: str) -> Path:
