@@ -9,10 +9,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from multiplane.apps.cli.data_label import label
+
 app = typer.Typer(
     help="Build training and evaluation shards, look at them, fetch their sources.",
     no_args_is_help=True,
 )
+app.command()(label)
 console = Console(stderr=True)
 
 
