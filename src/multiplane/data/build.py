@@ -68,8 +68,11 @@ def gather(recipe: DataRecipe, base: Path) -> list[Asset]:
     return assets
 
 
-def plan_assets(assets: Sequence[Asset], samples_per_shard: int) -> list[ShardPlan]:
-    """One run of shards for each kind, style and split, so that a reader opens only its own."""
+def plan_assets(
+    assets: Sequence[Asset], samples_per_shard: int, label: str = ""
+) -> list[ShardPlan]:
+    """One run of shards for each kind, style and split, so that a reader opens only its own.
+    label: stands in their names before the number."""
     pools: dict[tuple[str, str, str], list[Asset]] = {}
     for asset in assets:
         split = "all" if asset.kind == "gallery" else asset.split
@@ -87,8 +90,8 @@ def plan_assets(assets: Sequence[Asset], samples_per_shard: int) -> list[ShardPl
             }
             plans.append(
                 ShardPlan(
-                    name=f"{kind}-{style}-{split}-{number:03d}.tar",
-                    plan=_hash([FORM, about, [[_size(a.path), a.to_json()] for a in part]]),
+                    name=f"{kind}-{style}-{split}{label}-{number:03d}.tar",
+                    plan=hash_of([FORM, about, [[_size(a.path), a.to_json()] for a in part]]),
                     about=about,
                     samples=tuple((asset.key, _maker(asset)) for asset in part),
                 )
@@ -107,7 +110,7 @@ def plan_scenes(recipe: DataRecipe, assets: Path) -> list[ShardPlan]:
         plans.append(
             ShardPlan(
                 name=f"scene-{wanted.style}-heldout-{size}.tar",
-                plan=_hash([SCENE_FORM, about, to_table(wanted), used]),
+                plan=hash_of([SCENE_FORM, about, to_table(wanted), used]),
                 about=about,
                 samples=tuple(scene_samples(wanted, assets, size)),
             )
@@ -123,7 +126,8 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else -1
 
 
-def _hash(value: Any) -> str:
+def hash_of(value: Any) -> str:
+    """sha256 (hex) of a plain value: what tells one plan from another."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -132,6 +136,17 @@ def _write(
     folder: Path, plans: Sequence[ShardPlan], recipe: DataRecipe, progress: BuildProgress | None
 ) -> dict[str, Any]:
     """Write the shards that are missing, drop those no plan wants, then the manifest."""
+    notes = write_plans(folder, plans, progress)
+    _drop_unwanted(folder, {plan.name for plan in plans})
+    manifest = manifest_of(notes, to_table(recipe), _sources(recipe))
+    write_json(folder / "manifest.json", manifest)
+    return manifest
+
+
+def write_plans(
+    folder: Path, plans: Sequence[ShardPlan], progress: BuildProgress | None = None
+) -> list[ShardNote]:
+    """The notes of these shards, those that are missing written; a manifest goes before that."""
     folder.mkdir(parents=True, exist_ok=True)
     notes: list[ShardNote] = []
     for done, plan in enumerate(plans):
@@ -144,10 +159,7 @@ def _write(
         notes.append(note)
     if progress:
         progress(len(plans), len(plans), "")
-    _drop_unwanted(folder, {plan.name for plan in plans})
-    manifest = _manifest(notes, recipe)
-    write_json(folder / "manifest.json", manifest)
-    return manifest
+    return notes
 
 
 def _drop_unwanted(folder: Path, wanted: set[str]) -> None:
@@ -160,21 +172,24 @@ def _drop_unwanted(folder: Path, wanted: set[str]) -> None:
         partial.unlink()
 
 
-def _manifest(notes: Sequence[ShardNote], recipe: DataRecipe) -> dict[str, Any]:
+def manifest_of(
+    notes: Sequence[ShardNote], recipe: dict[str, Any], sources: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """What describes a folder of shards. recipe: how they were made. sources: what from."""
     counts: dict[str, int] = {}
     for note in notes:
         pool = "-".join(str(note.about[part]) for part in ("kind", "style", "split"))
         counts[pool] = counts.get(pool, 0) + note.count
     return {
         "version": __version__,
-        "recipe": to_table(recipe),
+        "recipe": recipe,
         "counts": counts,
         "skipped": [
             {"shard": note.name, "key": key, "reason": reason}
             for note in notes
             for key, reason in note.skipped
         ],
-        "sources": _sources(recipe),
+        "sources": list(sources),
         "shards": [asdict(note) for note in notes],
     }
 

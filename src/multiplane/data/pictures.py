@@ -116,3 +116,10 @@ def webp(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", lossless=True, exact=True, quality=60, method=3)
     return buffer.getvalue()
+
+
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """(H, W, 3 or 4) pixels as a lossless PNG; the same pixels give the same bytes."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=6)
+    return buffer.getvalue()

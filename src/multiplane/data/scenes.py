@@ -8,7 +8,6 @@ formulas are those of `multiplane.training.scenes`, so that evaluation and train
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from multiplane.core.composite import over
 from multiplane.core.pixels import resize, to_float, to_u8
 from multiplane.data.assets import AssetPool, Plate, read_assets, read_plates
 from multiplane.data.captions import varied
+from multiplane.data.pictures import png
 from multiplane.data.placement import ScenePlacement
 from multiplane.data.recipe import SceneRecipe
 from multiplane.data.shards import Member, Sample
@@ -274,9 +274,9 @@ def _scene_maker(recipe: SceneRecipe, stock: _Stock, size: int, index: int):
         about |= {"key": f"scene-{index:04d}", "seed": [recipe.seed, index], "size": size}
         return [
             ("json", json.dumps(about, ensure_ascii=False).encode()),
-            ("composite.png", _png(scene.composite)),
-            ("background.png", _png(scene.background)),
-            ("foreground.png", _png(scene.foreground)),
+            ("composite.png", png(scene.composite)),
+            ("background.png", png(scene.background)),
+            ("foreground.png", png(scene.foreground)),
         ]
 
     return make
@@ -312,9 +312,3 @@ def _listed(phrases: Sequence[str]) -> str:
         if len(phrases) < 3
         else f"{', '.join(phrases[:-1])} and {phrases[-1]}"
     )
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=6)
-    return buffer.getvalue()

@@ -10,12 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from multiplane.apps.cli.data_label import label
+from multiplane.apps.cli.data_pairs import layer_pairs
 
 app = typer.Typer(
     help="Build training and evaluation shards, look at them, fetch their sources.",
     no_args_is_help=True,
 )
 app.command()(label)
+app.command()(layer_pairs)
 console = Console(stderr=True)
 
 
