@@ -130,7 +130,10 @@ def write_shards(folder: Path, weights: dict[str, float] | None = None) -> None:
                 "split": split,
                 "style": "3d" if kind == "foreground" else "photo",
             }
-            shards.append({"name": name, "count": len(items), "sha256": digest, "about": about})
+            note = {"name": name, "count": len(items), "sha256": digest, "about": about}
+            note |= {"bytes": (folder / name).stat().st_size, "skipped": [], "plan": ""}
+            (folder / f"{name}.json").write_text(json.dumps(note))
+            shards.append(note)
     (folder / "manifest.json").write_text(json.dumps({"shards": shards}))
 
 

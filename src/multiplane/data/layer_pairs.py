@@ -6,9 +6,11 @@ cover; the background by inverting the alpha, eroding it by 8 pixels and inpaint
 function here is pure but for the family it is handed, and any family that makes foregrounds and
 paints flat pictures will do.
 
-Two numbers are ours. Models leave alpha a little off 1 in the solid and off 0 outside, so "alpha <
-1" and "alpha > 0" are read with a tolerance. And a model may fill its canvas with the object, which
-leaves no room for a picture around it: `scale` sets it smaller, on the ground.
+Three things are ours. Models leave alpha a little off 1 in the solid and off 0 outside, so "alpha <
+1" and "alpha > 0" are read with a tolerance. A model may fill its canvas with the object, which
+leaves no room for a picture around it: `scale` sets it smaller, on the ground. And a family that
+knows planes need not paint flat pictures: by the road "planes" it makes background and whole around
+the given foreground in one request.
 """
 
 from __future__ import annotations
@@ -34,31 +36,31 @@ from multiplane.engine.generate import run_request
 PAIR_FORM = 1  # raise it when the bytes of a pair change for the same planes
 GREY = np.float32(0.5)  # what inpainting starts from where nothing is given yet
 Bytes: TypeAlias = NDArray[np.uint8]
-BackgroundRoad = Literal["inpaint", "planes"]
+Road = Literal["inpaint", "planes"]
 
 FOREGROUND = Task.of("-> foreground")
 FLAT = Task.of("-> composite")
-BEHIND = Task.of("foreground composite -> background")
+AROUND = Task.of("foreground -> background composite")
 
 
 @dataclass(frozen=True)
 class PairConfig:
     """How the planes of a pair are made.
 
-    size: (width, height); None is the family's own. erode: pixels the kept surroundings are eroded
-    by before the background is painted; the paper's 8 are at 1024 px, so scale them with the size
-    (1 or 2 at 128 px) or lose what little the object leaves free. background: "inpaint" paints the
-    object's place in the flat picture, as the paper does; "planes" asks the family for the
-    background behind a given foreground and whole. scale: size of the object's plane on the canvas,
-    drawn from this range. solid, clear: alpha from where on, and up to where, a pixel counts as
-    wholly covered, or not at all. least_solid, least_clear: shares of such pixels a foreground must
-    have (the paper leaves out pictures that have none of either)."""
+    road: "inpaint" paints flat pictures, as the paper does; "planes" has the family make background
+    and whole around the foreground, and then the whole is over(foreground, background). size:
+    (width, height); None is the family's own. erode: pixels the kept surroundings are eroded by
+    before the background is painted; the paper's 8 are for a model of 1024 px, so scale them with
+    the size (1 or 2 at 128 px) or lose what little the object leaves free. scale: size of the
+    object's plane on the canvas, drawn from this range. solid, clear: alpha from where on, and up
+    to where, a pixel counts as wholly covered, or not at all. least_solid, least_clear: shares of
+    such pixels a foreground must have (the paper leaves out pictures that have none of either)."""
 
+    road: Road = "inpaint"
     size: tuple[int, int] | None = None
     steps: int | None = None
     guidance: float | None = None
     erode: int = 8
-    background: BackgroundRoad = "inpaint"
     scale: tuple[float, float] = (1.0, 1.0)
     solid: float = 0.97
     clear: float = 0.03
@@ -72,8 +74,8 @@ class PairConfig:
             raise ValueError(f"scale must be a range within 0..1, got {self.scale}")
         if not 0 <= self.clear < self.solid <= 1:
             raise ValueError(f"0 <= clear < solid <= 1 is needed, got {self.clear}, {self.solid}")
-        if self.background not in ("inpaint", "planes"):
-            raise ValueError(f"background is made by inpaint or planes, got {self.background!r}")
+        if self.road not in ("inpaint", "planes"):
+            raise ValueError(f"the road must be inpaint or planes, got {self.road!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +113,7 @@ def check_family(family: Family, config: PairConfig) -> None:
 
 
 def needed_tasks(config: PairConfig) -> tuple[Task, ...]:
-    return (FOREGROUND, FLAT, BEHIND) if config.background == "planes" else (FOREGROUND, FLAT)
+    return (FOREGROUND, AROUND if config.road == "planes" else FLAT)
 
 
 def make_pair(family: Family, prompt: ScenePrompt, seed: int, config: PairConfig) -> LayerPair:
@@ -123,8 +125,12 @@ def make_pair(family: Family, prompt: ScenePrompt, seed: int, config: PairConfig
     foreground = make_foreground(family, prompt.foreground, seeds[0], config)
     check_foreground(foreground, config)
     foreground = set_down(foreground, config.scale, seeds[3])
-    whole = paint_whole(family, foreground, prompt.composite, seeds[1], config)
-    background = paint_background(family, foreground, whole, prompt.background, seeds[2], config)
+    if config.road == "planes":
+        background, whole = make_around(family, foreground, prompt, seeds[1], config)
+    else:
+        whole = paint_whole(family, foreground, prompt.composite, seeds[1], config)
+        behind = prompt.background
+        background = paint_background(family, foreground, whole, behind, seeds[2], config)
     return LayerPair(prompt, seed, foreground, background[..., :3], whole[..., :3])
 
 
@@ -186,21 +192,26 @@ def paint_background(
         raise BrokenSource(
             f"no surroundings: nothing is left after eroding them by {config.erode} px"
         )
-    plane = Plane(True, prompt, whole, coverage(kept))
-    if config.background == "inpaint":
-        return _flat(family, seed, config, composite=plane)
+    return _flat(family, seed, config, composite=Plane(True, prompt, whole, coverage(kept)))
+
+
+def make_around(
+    family: Family, foreground: Bytes, prompt: ScenePrompt, seed: int, config: PairConfig
+) -> tuple[Bytes, Bytes]:
+    """(background, whole), each (H, W, 4) uint8 opaque, made together for a given foreground."""
     request = _request(
         family,
         seed,
         config,
         None,
         foregrounds=(Plane(pixels=foreground),),
-        background=plane,
-        composite=Plane(pixels=whole),
+        background=Plane(True, prompt.background),
+        composite=Plane(True, prompt.composite),
     )
     background = run_request(family, request).background
     assert background is not None
-    return np.where(kept[..., None], whole, to_u8(background))
+    whole = over(to_float(foreground), to_float(background))
+    return to_u8(background), to_u8(whole)
 
 
 def eroded(kept: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
@@ -255,8 +266,8 @@ def judged(pair: LayerPair, scores: tuple[Score, ...]) -> LayerPair:
 
 
 def disagreement(pair: LayerPair) -> dict[str, float]:
-    """How far over(foreground, background) is from the painted whole, in 8-bit steps: not nothing,
-    for the whole was painted first, shadows and all."""
+    """How far over(foreground, background) is from the whole, in 8-bit steps: not nothing where the
+    whole was painted first, shadows and all."""
     opaque = np.ones((*pair.background.shape[:2], 4), np.float32)
     opaque[..., :3] = to_float(pair.background)
     shown = over(to_float(pair.foreground), opaque)[..., :3] * 255

@@ -101,7 +101,7 @@ def _of_text(line: str) -> ScenePrompt:
 def _checked(said: Mapping[str, str]) -> ScenePrompt:
     """Raises RequestError for an empty prompt or odd characters."""
     texts = {
-        name: check_prompt(said[name])
+        name: check_prompt(said.get(name, ""))
         for name in ("foreground", "composite", "background")
         if name == "foreground" or said.get(name)
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +20,8 @@ class Asset:
 
     concept: what it shows, one id for every variant of it. root: the wider concept the held-out
     split goes by, so that near twins ("man surfing", "woman surfing") never part. weight: how
-    often training should draw it beside the others of its kind. needs_colour: refuse it when it
-    is black line art.
+    often training should draw it beside the others of its kind. made: the model, prompt and seed
+    of a picture that no person made. needs_colour: refuse it when it is black line art.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Asset:
     split: Split
     weight: float = 1.0
     horizon: float | None = None
+    made: Mapping[str, Any] | None = None
     needs_colour: bool = False
 
     def to_json(self) -> dict[str, Any]:

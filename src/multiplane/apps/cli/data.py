@@ -11,6 +11,7 @@ from rich.table import Table
 
 from multiplane.apps.cli.data_label import label
 from multiplane.apps.cli.data_pairs import layer_pairs
+from multiplane.apps.cli.data_rounds import rounds
 
 app = typer.Typer(
     help="Build training and evaluation shards, look at them, fetch their sources.",
@@ -18,6 +19,7 @@ app = typer.Typer(
 )
 app.command()(label)
 app.command()(layer_pairs)
+app.command()(rounds)
 console = Console(stderr=True)
 
 

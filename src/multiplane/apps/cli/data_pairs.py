@@ -43,11 +43,11 @@ def layer_pairs(
     erode: Annotated[
         int, typer.Option(min=0, help="Pixels around the object to paint anew; 8 is for 1024 px.")
     ] = 8,
-    background: Annotated[
+    road: Annotated[
         str,
         typer.Option(
-            help="inpaint: paint over the object in the flat picture. planes: have the family make "
-            "the background behind foreground and whole."
+            help="inpaint: paint the whole around the foreground, then over it, as the paper does. "
+            "planes: have the family make background and whole in one request."
         ),
     ] = "inpaint",
     scale: Annotated[
@@ -80,7 +80,7 @@ def layer_pairs(
         steps=steps,
         guidance=guidance,
         erode=erode,
-        background=background,  # pyright: ignore[reportArgumentType]  # checked there
+        road=road,  # pyright: ignore[reportArgumentType]  # checked there
         scale=range_of(scale),
     )
     lines = _from_lists(assets, seed) if prompts is None else read_prompts(prompts)
