@@ -77,12 +77,12 @@ def sample_latents(
     on_step: OnLatents | None = None,
 ) -> Tensor:
     """Latents (B, C, h, w) for prompts with token states (B, T, C), by classifier-free guidance (Ho
-    and Salimans, arXiv 2207.12598): e = e_none + guidance (e_text - e_none); guidance 1 asks for the
-    text alone.
+    and Salimans, arXiv 2207.12598): e = e_none + guidance (e_text - e_none); guidance 1 asks for
+    the text alone.
 
     scheduler: any of diffusers'. noise: of `starting_noise`. generators: one a picture, for
-    schedulers that draw noise on the way. on_step gets (step, steps, latents as they stand), counted
-    by the scheduler's own steps, which may be more than asked. Raises ValueError for no step."""
+    schedulers that draw noise on the way. on_step gets (step, steps, latents as they stand),
+    counted by the scheduler's own steps, which may be more than asked. Raises ValueError for no step."""
     if steps < 1:
         raise ValueError(f"sampling takes at least 1 step, got {steps}")
     device = states.device

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from multiplane.io.atomic import write_bytes
 from multiplane.weights.unpack import ArchiveError, unpack
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,8 @@ class Package:
     sha256: of the archive, hex. size: bytes to download. licence: of what is used from it.
     licence_class: "A" permissive or public domain (may train embedded weights), "S" share-alike
     (separate checkpoints that say so), "test" for judging and testing only. use: what it is for.
+    sdist: pip has it as a source archive; its checksum is then verified by pip, before pip asks it
+    for its name.
     """
 
     registry: Registry
@@ -49,6 +52,7 @@ class Package:
     licence: str
     licence_class: LicenceClass
     use: str
+    sdist: bool = False
 
     @property
     def source(self) -> str:
@@ -155,13 +159,23 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def _pip_requirement(package: Package, folder: Path) -> list[str]:
+    """What pip is told to download: a wheel, or a source archive of this checksum alone."""
+    requirement = f"{package.name}=={package.version}"
+    if not package.sdist:
+        return ["--only-binary=:all:", requirement]
+    wanted = folder.parent / f".{package.folder_name}.requirement"
+    write_bytes(wanted, f"{requirement} --hash=sha256:{package.sha256}\n".encode())
+    return ["--no-binary=:all:", "--require-hashes", "--requirement", str(wanted)]
+
+
 def _download(package: Package, folder: Path) -> None:
     """Let the registry's own client leave the archive in `folder`."""
     commands: dict[str, list[str]] = {
         "pip": [
             *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
-            *("--no-deps", "--only-binary=:all:", "--ignore-requires-python"),
-            *("--dest", str(folder), f"{package.name}=={package.version}"),
+            *("--no-deps", "--ignore-requires-python", "--dest", str(folder)),
+            *_pip_requirement(package, folder),
         ],
         "npm": [
             *("npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", str(folder)),
