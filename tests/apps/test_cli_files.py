@@ -175,3 +175,26 @@ def test_the_installed_command_speaks_json() -> None:
     )
     assert "tiny" in [entry["name"] for entry in json.loads(done.stdout)["models"]]
     assert done.stderr == ""
+
+
+def test_convert_writes_a_lora(command: Command, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    key = "diffusion_model.input_blocks.4.1.transformer_blocks.0.attn1.to_q.weight::lora::"
+    save_file(
+        {f"{key}0": torch.ones(8, 2), f"{key}1": torch.ones(2, 8)}, tmp_path / "a.safetensors"
+    )
+    target = tmp_path / "b.safetensors"
+    done = command("convert", tmp_path / "a.safetensors", "-o", target)
+    assert done.code == 0, done.err
+    assert str(target) in done.out
+    module = "unet.down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+    assert set(load_file(target)) == {f"{module}.lora_A.weight", f"{module}.lora_B.weight"}
+
+
+def test_convert_takes_one_target(command: Command, tmp_path: Path) -> None:
+    for arguments in ((), (tmp_path / "a.psd", "-o", tmp_path / "b.psd")):
+        done = command("convert", tmp_path / "x.png", *arguments)
+        assert done.code == 2
+        assert "one file to write" in done.err

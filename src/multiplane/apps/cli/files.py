@@ -1,4 +1,4 @@
-"""`multiplane inspect` and `convert`: files alone, no model."""
+"""`multiplane inspect` and `convert`: files alone, no model runs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import typer
 
 from multiplane.apps.cli.options import AsJson
 from multiplane.apps.cli.terminal import bytes_of, say, say_json, text_of_bytes
+from multiplane.core.request import RequestError
+
+WEIGHTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")  # what convert takes for weights
 
 
 def inspect(
@@ -59,16 +62,42 @@ def _unusual(row: dict[str, Any], usual_blend: str) -> str:
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="File or planes folder to read.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="File to write, by its suffix.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="File or planes folder; or a file of weights.")
+    ],
+    target: Annotated[
+        Path | None, typer.Argument(metavar="OUT", help="File to write, by its suffix.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="OUT", help="The same, as an option.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a layered file in another format. What the format cannot hold is said."""
-    from multiplane.io.registry import check_writable, read, write
-
-    check_writable(target)
-    write(read(source), target)
+    """Write a layered file in another format, or a LayerDiffuse file as a standard LoRA. What the
+    format cannot hold is said."""
+    if (target is None) == (out is None):
+        raise RequestError("convert takes one file to write: multiplane convert IN -o OUT")
+    written = _convert(source, target or out or Path(), as_json)
     if as_json:
-        say_json({"path": str(target), "bytes": bytes_of(target)})
+        files = [{"path": str(path), "bytes": bytes_of(path)} for path in written]
+        say_json(files[0] if len(files) == 1 else {"files": files})
     else:
-        say(f"{target}  ({text_of_bytes(bytes_of(target))})")
+        for path in written:
+            say(f"{path}  ({text_of_bytes(bytes_of(path))})")
+
+
+def _convert(source: Path, target: Path, quiet: bool) -> tuple[Path, ...]:
+    """The files that were written, by what the name of `source` says it is."""
+    if source.suffix.lower() not in WEIGHTS:
+        from multiplane.io.registry import check_writable, read, write
+
+        check_writable(target)
+        write(read(source), target)
+        return (target,)
+    from multiplane.weights.layerdiffuse.converting import convert_weights
+
+    done = convert_weights(source, target)
+    if not quiet:
+        for note in done.notes:
+            say(f"note: {note}")
+    return done.files
