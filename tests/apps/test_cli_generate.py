@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 from psd_tools import PSDImage
 
+from multiplane.apps.cli import options
+from multiplane.core.request import RequestError
 from multiplane.io.registry import read
 
 Command = Callable[..., Any]
@@ -252,3 +254,18 @@ def test_acting_on_a_file_that_is_not_there(command: Command, tmp_path: Path) ->
     done = command("add", tmp_path / "no.psd", "a cat", "--model", "flat", "-o", tmp_path / "a.psd")
     assert done.code == 1
     assert "no.psd does not exist" in done.error
+
+
+def test_extras_are_read_as_what_they_look_like() -> None:
+    found = options.extras_of(["passes=4", "hires=1.5", "use_offset=false", "scheduler=Euler a=b"])
+    assert found == {"passes": 4, "hires": 1.5, "use_offset": False, "scheduler": "Euler a=b"}
+    assert options.extras_of(None) is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [(["passes"], "NAME=VALUE"), (["a b=1"], "NAME=VALUE"), (["x=1", "x=2"], "said twice")],
+)
+def test_extras_that_cannot_be_read(texts: list[str], message: str) -> None:
+    with pytest.raises(RequestError, match=message):
+        options.extras_of(texts)

@@ -27,6 +27,38 @@ _BUILT_IN = (
         tasks=frozenset((*TASK_TABLE, Task.of("-> foreground background"))),
         extra="multiplane[models]",
     ),
+    FamilyEntry(
+        name="layerdiffuse-sdxl",
+        target="multiplane.pipelines.layerdiffuse.family:LayerDiffuseXLFamily",
+        summary="LayerDiffuse on SDXL; published files by hub id or path (docs/layerdiffuse.md)",
+        tasks=frozenset(
+            Task.of(row)
+            for row in (
+                "-> foreground",
+                "-> foreground background composite",
+                "foreground -> background composite",
+                "background -> foreground composite",
+                "foreground composite -> background",
+                "background composite -> foreground",
+            )
+        ),
+        extra="multiplane[diffusers]",
+    ),
+    FamilyEntry(
+        name="layerdiffuse-sd15",
+        target="multiplane.pipelines.layerdiffuse.family:LayerDiffuseSD15Family",
+        summary="LayerDiffuse on Stable Diffusion 1.5; published files by hub id or path",
+        tasks=frozenset(
+            Task.of(row)
+            for row in (
+                "-> foreground",
+                "-> foreground background composite",
+                "foreground -> background composite",
+                "background -> foreground composite",
+            )
+        ),
+        extra="multiplane[diffusers]",
+    ),
 )
 _registered: dict[str, FamilyEntry] = {entry.name: entry for entry in _BUILT_IN}
 

@@ -100,6 +100,7 @@ def generate(
     ] = 1,
     model: options.Model = "tiny",
     weights: options.Weights = None,
+    option: options.Extras = None,
     preview: options.Preview = None,
     as_json: options.AsJson = False,
 ) -> None:
@@ -127,6 +128,7 @@ def generate(
         seed=seed,
         steps=steps,
         guidance=guidance,
+        options=options.extras_of(option),
     )
     request = build_request(model, **planes, settings=settings)
     request.check()  # before the weights are loaded, which takes seconds

@@ -57,6 +57,14 @@ Edges = Annotated[
         "--edges", metavar="[PLANE=]@FILE", help="Line sketch to follow: white lines on black."
     ),
 ]
+Extras = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        metavar="NAME=VALUE",
+        help="What one family takes beyond the rest, such as negative_prompt=blurry.",
+    ),
+]
 Preview = Annotated[
     Path | None, typer.Option("--preview", help="Picture file to keep showing the work so far.")
 ]
@@ -104,6 +112,30 @@ def number_of(text: str) -> float:
         return float(text)
     except ValueError:
         raise RequestError(f"expected a number, got {text!r}") from None
+
+
+def extras_of(texts: list[str] | None) -> dict[str, Any] | None:
+    """`NAME=VALUE` options: numbers, true and false as such, anything else as text.
+
+    Raises RequestError for one without a name, or a name said twice."""
+    found: dict[str, Any] = {}
+    for text in texts or ():
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise RequestError(f"--option takes NAME=VALUE, got {text[:60]!r}")
+        if name in found:
+            raise RequestError(f"--option {name} is said twice")
+        found[name] = _value(value)
+    return found or None
+
+
+def _value(text: str) -> Any:
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text, text)
 
 
 def size_of(text: str | None) -> tuple[int, int] | None:

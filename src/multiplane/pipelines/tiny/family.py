@@ -106,6 +106,8 @@ class TinyFamily:
             raise RequestError(
                 f"these weights make stills, {request.frames} frames were asked: use frames=1"
             )
+        if request.options:
+            raise RequestError(f"{self.name!r} takes no options, got {', '.join(request.options)}")
         allowed = self.pipeline.defaults.controls
         for control in request.controls:
             if control.plane != "foreground" or control.kind not in allowed:

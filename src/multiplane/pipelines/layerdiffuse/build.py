@@ -1,0 +1,122 @@
+"""From a configuration to a pipeline on its device."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.controlnets.controlnet import ControlNetModel
+from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
+
+from multiplane.pipelines.layerdiffuse.config import LayerDiffuseConfig, near
+from multiplane.pipelines.layerdiffuse.pipeline import LayeredPipeline
+from multiplane.pipelines.layerdiffuse.request_options import scheduler_named
+
+log = logging.getLogger(__name__)
+
+CHECKPOINTS = (".safetensors", ".ckpt")
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+def build_pipeline(
+    kind: type[LayeredPipeline], config: LayerDiffuseConfig, folder: Path
+) -> tuple[LayeredPipeline, LayerDiffuseConfig]:
+    """The pipeline of `config` and the configuration with every path whole.
+
+    folder: where relative paths start. Modes are not loaded, but those of a folder that
+    `save_pretrained` wrote are. Raises FileNotFoundError for a base that cannot be had, ValueError
+    for parts that do not fit each other."""
+    config = dataclasses.replace(
+        config,
+        base=near(folder, config.base),
+        modes={mode: near(folder, source) for mode, source in config.modes.items()},
+        transparency_decoder=near(folder, config.transparency_decoder),
+        transparency_encoder=near(folder, config.transparency_encoder),
+        loras=tuple(near(folder, source) for source in config.loras),
+        controlnets={kind: near(folder, source) for kind, source in config.controlnets.items()},
+    )
+    device = _device(config.device)
+    dtype = _dtype(config, device)
+    pipeline = _base(kind, config, dtype)
+    if config.scheduler:
+        pipeline.scheduler = scheduler_named(config.scheduler, pipeline.scheduler.config)
+    if config.transparency_decoder or config.transparency_encoder:
+        pipeline.load_transparency(
+            config.transparency_encoder or None, config.transparency_decoder or None
+        )
+    _add_loras(pipeline, config)
+    if config.vae_tiling:
+        pipeline.vae.enable_tiling()
+    _place(pipeline, config, device)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline, config
+
+
+def controlnet_of(
+    pipeline: LayeredPipeline, config: LayerDiffuseConfig, kinds: Sequence[str]
+) -> ControlNetModel | MultiControlNetModel:
+    """The ControlNets of `kinds`, in that order, as the pipeline takes them."""
+    like: dict[str, Any] = {"device": pipeline._execution_device, "dtype": pipeline.unet.dtype}
+    nets = [
+        ControlNetModel.from_pretrained(config.controlnets[kind]).to(**like).eval()
+        for kind in kinds
+    ]
+    return nets[0] if len(nets) == 1 else MultiControlNetModel(nets)
+
+
+def _base(
+    kind: type[LayeredPipeline], config: LayerDiffuseConfig, dtype: torch.dtype
+) -> LayeredPipeline:
+    path = Path(config.base)
+    options = {"variant": config.variant} if config.variant else {}
+    try:
+        if path.suffix in CHECKPOINTS and path.is_file():
+            return kind.from_single_file(config.base, torch_dtype=dtype)  # pyright: ignore[reportAttributeAccessIssue]
+        return kind.from_pretrained(config.base, dtype=dtype, **options)
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise FileNotFoundError(
+            f"the base model {config.base!r} cannot be loaded ({reason}): download it where the "
+            "hub can be reached, or name a diffusers folder or checkpoint file as `base` in a "
+            "layerdiffuse.toml and pass that with --weights"
+        ) from error
+
+
+def _add_loras(pipeline: Any, config: LayerDiffuseConfig) -> None:
+    names = [f"lora{index}" for index in range(len(config.loras))]
+    for name, source in zip(names, config.loras, strict=True):
+        pipeline.load_lora_weights(source, adapter_name=name)
+    if names:
+        pipeline.set_adapters(names, [config.loras_weight] * len(names))
+
+
+def _device(name: str) -> torch.device:
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _dtype(config: LayerDiffuseConfig, device: torch.device) -> torch.dtype:
+    if config.dtype == "auto":
+        return torch.float32 if device.type == "cpu" else torch.float16
+    return _DTYPES[config.dtype]
+
+
+def _place(pipeline: Any, config: LayerDiffuseConfig, device: torch.device) -> None:
+    if config.offload == "none":
+        pipeline.to(device)
+    elif device.type == "cpu":
+        raise ValueError(
+            f"offload = {config.offload!r} moves parts between memory and an accelerator, and the "
+            'device is the CPU: set offload = "none"'
+        )
+    elif config.offload == "model":
+        pipeline.enable_model_cpu_offload(device=device)
+    else:
+        pipeline.enable_sequential_cpu_offload(device=device)

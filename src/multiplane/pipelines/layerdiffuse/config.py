@@ -1,0 +1,52 @@
+"""Which base model, which published weights, on what: everything a family is loaded from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Dtype = Literal["auto", "float16", "bfloat16", "float32"]
+Offload = Literal["none", "model", "sequential"]
+
+
+@dataclass(frozen=True)
+class LayerDiffuseConfig:
+    """base: hub id, diffusers folder, or one checkpoint file. variant: of the base's files on the
+    hub, such as "fp16"; "" for the plain ones. modes: the weights of each mode by its name, as
+    `load_mode` takes them; a mode is loaded when a request first needs it. transparency_decoder,
+    transparency_encoder: file or hub id; without the encoder a foreground cannot be started from.
+
+    loras: LoRA files or hub ids laid over the base, with loras_weight. controlnets: ControlNet by
+    the kind of control it takes ("silhouette", "edges"). scheduler: a diffusers class; "" for the
+    base's own. device: "auto" takes CUDA, then Apple's, then the CPU. dtype: "auto" is float16 on
+    an accelerator, float32 on the CPU. offload: parts of the model wait in memory until used.
+    vae_tiling: decode large pictures tile by tile. sequential_guidance: as the pipeline has it.
+    steps, guidance, negative_prompt: the defaults of a request.
+    """
+
+    base: str
+    modes: dict[str, str]
+    transparency_decoder: str = ""
+    transparency_encoder: str = ""
+    variant: str = ""
+    loras: tuple[str, ...] = ()
+    loras_weight: float = 1.0
+    controlnets: dict[str, str] = field(default_factory=dict)
+    scheduler: str = ""
+    device: str = "auto"
+    dtype: Dtype = "auto"
+    offload: Offload = "none"
+    vae_tiling: bool = False
+    sequential_guidance: bool = False
+    steps: int = 25
+    guidance: float = 7.0
+    negative_prompt: str = "bad, ugly"
+
+
+def near(folder: Path, source: str) -> str:
+    """`source` as a path where `folder` holds it, so a config file can name its neighbours."""
+    if not source:
+        return source
+    beside = folder / source
+    return str(beside) if beside.exists() else source
