@@ -22,7 +22,7 @@ from small_world import write_shards
 @pytest.fixture
 def prompts(tmp_path: Path) -> Path:
     path = tmp_path / "prompts.txt"
-    path.write_text("a cat\na dog\na cow\n")
+    path.write_text("a cat\na dog\na cow\na fox\n")
     return path
 
 
@@ -44,8 +44,8 @@ def test_rounds_by_labels_of_a_file(
     done = command(*line)
     assert done.code == 0, done.err
     assert "2 of 4 picked (50%)" in done.out
-    assert "44.44%" not in done.out
-    assert "of the weight of style '3d'" in done.out
+    # three concepts of the base, two new ones of twice their weight
+    assert "57.14% of the foregrounds of style '3d'" in done.out
     (made,) = rounds_in(folder)
     times = {path: path.stat().st_mtime_ns for path in made.pictures_folder.iterdir()}
     assert command(*line).code == 0  # the same again changes nothing

@@ -156,6 +156,33 @@ def test_the_set_holds_the_base_and_what_was_picked(tmp_path: Path) -> None:
     assert new.mean() == pytest.approx(6 / 9, abs=0.02)
 
 
+def test_the_share_told_is_the_one_drawn(tmp_path: Path) -> None:
+    """Two pictures picked of a concept the base has, one of a new concept."""
+    write_shards(tmp_path / "base")
+    prompts = [
+        ScenePrompt("a red ball", concept="red ball", root="red ball"),
+        ScenePrompt("a cat", concept="cat", root="cat"),
+    ]
+    more = {"base": str(tmp_path / "base"), "style": "3d", "count": 4}
+    made = begin_round(tmp_path / "rounds", settings(**more), prompts)
+    make_pictures(made, FlatFamily())
+    balls = [n for n, planned in enumerate(made.pictures) if planned.concept == "red ball"]
+    cats = [n for n in range(4) if n not in balls]
+    write_round_set(close_round(made, labels(made, [*balls, cats[0]])))
+    pool = read_assets(made.assets, size=32)
+    turns = ForegroundPool.build(
+        torch.from_numpy(pool.pixels),
+        pool.roots,
+        pool.styles,
+        [[0]] * len(pool),
+        pool.weights.tolist(),
+    )
+    drawn = turns.draw(20_000, {"3d": 1.0}, torch.Generator().manual_seed(0)).numpy()
+    new = np.array([key.startswith("r000") for key in pool.keys])[drawn].mean()
+    assert drawn_share(made.assets, "3d", 0) == pytest.approx((2 * 4 / 5 + 2) / 6)
+    assert new == pytest.approx((2 * 4 / 5 + 2) / 6, abs=0.01)
+
+
 def test_the_next_round_halves_the_one_before(tmp_path: Path) -> None:
     folder = tmp_path / "rounds"
     first = a_closed_round(folder, [0, 1])

@@ -103,14 +103,18 @@ def commonest_style(assets: Path) -> str:
 
 
 def drawn_share(assets: Path, style: str, number: int) -> float:
-    """Share of the weight that the pictures of a round have among the training foregrounds of
-    their style."""
-    total = new = 0.0
-    paths = shard_paths(assets, ("foreground",), "train", (style,))
-    for sample, _ in read_samples(paths):
-        total += sample["weight"]
-        new += sample["weight"] * (sample.get("made", {}).get("round") == number)
-    return new / total
+    """How often a training foreground of this style will be one of round `number`, as the pool
+    draws: concepts by their largest weight, then their pictures by their own."""
+    groups: dict[str, list[tuple[float, bool]]] = {}
+    for sample, _ in read_samples(shard_paths(assets, ("foreground",), "train", (style,))):
+        new = sample.get("made", {}).get("round") == number
+        groups.setdefault(sample["root"], []).append((sample["weight"], new))
+    turns = {root: max(weight for weight, _ in rows) for root, rows in groups.items()}
+    share = 0.0
+    for root, rows in groups.items():
+        own = sum(weight for weight, new in rows if new) / sum(weight for weight, _ in rows)
+        share += turns[root] * own
+    return share / sum(turns.values())
 
 
 def _source(made: Round) -> str:

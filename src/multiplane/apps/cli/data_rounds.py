@@ -194,5 +194,5 @@ def _write_set(at_hand: Round) -> None:
     if picked:
         style = at_hand.settings.style
         share = drawn_share(at_hand.assets, style, at_hand.number)
-        say(f"the new ones are {share:.2%} of the weight of style {style!r}")
+        say(f"{share:.2%} of the foregrounds of style {style!r} drawn from it will be new ones")
     say(f"train on {at_hand.assets}; then --next with the new --weights")

@@ -16,7 +16,7 @@ let marked = new Set(); // reasons marked for the item at hand
 let backdrop = 0;
 let zoom = 0;
 let view = -1; // -1 shows all
-let queue = Promise.resolve(); // keys act one after another, however fast they come
+let busy = false; // a key that comes before the next picture shows was not meant for it
 const described = new Map(); // index -> promise of its caption and views
 const images = new Map(); // address -> Image, so that what was preloaded stays
 
@@ -37,15 +37,18 @@ async function ask(route, body) {
   return value;
 }
 
-function act(work) {
-  queue = queue.then(work).then(
-    () => { at("trouble").hidden = true; },
-    (error) => {
-      at("trouble").textContent = error.message;
-      at("trouble").hidden = false;
-    },
-  );
-  return queue;
+async function act(work) {
+  if (busy) return;
+  busy = true;
+  try {
+    await work();
+    at("trouble").hidden = true;
+  } catch (error) {
+    at("trouble").textContent = error.message;
+    at("trouble").hidden = false;
+  } finally {
+    busy = false;
+  }
 }
 
 function describe(number) {
@@ -91,6 +94,7 @@ function nextOpen(from) {
 
 async function show(number) {
   const item = await describe(number);
+  await Promise.allSettled(item.views.map((_, each) => imageOf(number, each).decode()));
   index = number;
   ended = false;
   const decision = state.decisions[index];
