@@ -59,6 +59,13 @@ _BUILT_IN = (
         ),
         extra="multiplane[diffusers]",
     ),
+    FamilyEntry(
+        name="text2layer",
+        target="multiplane.pipelines.text2layer:Text2LayerFamily",
+        summary="two layers from one caption by latent diffusion; weights by its recipe",
+        tasks=frozenset((Task.of("-> foreground background composite"), Task.of("-> composite"))),
+        extra="multiplane[diffusers]",
+    ),
 )
 _registered: dict[str, FamilyEntry] = {entry.name: entry for entry in _BUILT_IN}
 

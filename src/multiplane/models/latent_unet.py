@@ -82,7 +82,8 @@ def sample_latents(
 
     scheduler: any of diffusers'. noise: of `starting_noise`. generators: one a picture, for
     schedulers that draw noise on the way. on_step gets (step, steps, latents as they stand),
-    counted by the scheduler's own steps, which may be more than asked. Raises ValueError for no step."""
+    counted by the scheduler's own steps, which may be more than asked. Raises ValueError for no
+    step."""
     if steps < 1:
         raise ValueError(f"sampling takes at least 1 step, got {steps}")
     device = states.device

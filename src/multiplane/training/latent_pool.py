@@ -63,7 +63,7 @@ def draw_pool(
         latents.append(codec.encode(batch.layers).half().cpu())
         captions += batch.captions
     states = caption_states(encoder, captions[:count], captions_folder)
-    return LatentPool(torch.cat(latents)[:count], states)
+    return LatentPool(torch.cat(latents)[:count].contiguous(), states)
 
 
 def caption_states(encoder: TextEncoder, captions: Sequence[str], folder: Path) -> Tensor:

@@ -20,12 +20,25 @@ Suite = Annotated[
 ]
 
 
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Folder for the JSON and the sheets.")
+]
+Shards = Annotated[
+    Path,
+    typer.Option(help="What `multiplane data build` wrote: a folder with assets/ and scenes/."),
+]
+Threads = Annotated[
+    int, typer.Option(min=0, help="Threads of the networks; 0: as many as they like.")
+]
+
+app = typer.Typer(invoke_without_command=True)
+
+
+@app.callback()
 def evaluate(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the JSON and the sheets.")],
-    shards: Annotated[
-        Path,
-        typer.Option(help="What `multiplane data build` wrote: a folder with assets/ and scenes/."),
-    ] = Path("shards"),
+    context: typer.Context,
+    out: Out = None,
+    shards: Shards = Path("shards"),
     suite: Suite = None,
     planes: Annotated[
         Path | None,
@@ -35,9 +48,7 @@ def evaluate(
         int | None, typer.Option(min=2, help="At most this many pictures a part.")
     ] = None,
     fresh: Annotated[bool, typer.Option(help="Run finished parts again.")] = False,
-    threads: Annotated[
-        int, typer.Option(min=0, help="Threads of the networks; 0: as many as they like.")
-    ] = 0,
+    threads: Threads = 0,
     model: options.Model = "tiny",
     weights: options.Weights = None,
     seed: Annotated[int, typer.Option(min=0, help="Changes every picture that is made.")] = 0,
@@ -58,6 +69,9 @@ def evaluate(
     layers.json, or with foreground.png, background.png and composite.png; one named after a
     held-out scene (scene-0001) is compared with that scene's truth.
     """
+    if context.invoked_subcommand is not None:
+        return
+    out = _named(out)
     from multiplane.evaluation.bench import Bench, Judges
     from multiplane.evaluation.suite import parts_named, run_suite
     from multiplane.weights.fetch import FetchError
@@ -89,6 +103,108 @@ def evaluate(
     except FetchError as error:
         raise OSError(f"{error}; the judges come with `multiplane data fetch judges`") from error
     _show(found, as_json)
+
+
+@app.command()
+def text2layer(
+    folders: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]FOLDER...", help="Folders of outputs, one entry a caption each."
+        ),
+    ],
+    out: Out = None,
+    shards: Shards = Path("shards"),
+    limit: Annotated[
+        int | None, typer.Option(min=2, help="At most this many captions, a share of each set.")
+    ] = None,
+    side: Annotated[
+        int, typer.Option(min=32, help="Pixels a side at which everything is compared.")
+    ] = 64,
+    threads: Threads = 0,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", help="Make the outputs first, into the one folder that is named."
+        ),
+    ] = None,
+    weights: options.Weights = None,
+    steps: options.Steps = None,
+    guidance: options.Guidance = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Text2Layer's protocol: fixed captions, composites against two sets of real ones, the fit to
+    the caption, masks against a segmenter's.
+
+    Scores folders of any program's outputs: one entry a caption, called train-00, heldout-03,
+    combined-15 and so on (the captions: evaluation/prompts.json), each a planes folder, a layered
+    file, or a folder with foreground.png, background.png and composite.png; a flat model has
+    composite.png alone.
+
+    multiplane evaluate text2layer made/joint --model text2layer --weights DIR --shards shards -o out
+
+    multiplane evaluate text2layer joint=made/joint flat=made/flat --shards shards -o out
+    """
+    from multiplane.evaluation.bench import Judges
+    from multiplane.evaluation.text2layer_run import lines_of_protocol, run_protocol
+    from multiplane.weights.fetch import FetchError
+
+    out = _named(out)
+    _check_shards(shards)
+    named = dict(_name_and_folder(text) for text in folders)
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+    try:
+        with _bars() as report:
+            if model is not None:
+                _make_outputs(named, model, weights, limit, steps, guidance, report)
+            found = run_protocol(named, shards, out, Judges(threads), report, side, limit)
+    except FetchError as error:
+        raise OSError(f"{error}; the judges come with `multiplane data fetch judges`") from error
+    if as_json:
+        say_json(found)
+        return
+    for line in lines_of_protocol(found):
+        say(line)
+
+
+def _name_and_folder(text: str) -> tuple[str, Path]:
+    """`NAME=FOLDER`, or a folder that gives its own name."""
+    name, given, folder = text.rpartition("=")
+    return (name, Path(folder)) if given else (Path(folder).name, Path(folder))
+
+
+def _make_outputs(
+    named: dict[str, Path],
+    model: str,
+    weights: Path | None,
+    limit: int | None,
+    steps: int | None,
+    guidance: float | None,
+    report: Any,
+) -> None:
+    """Let the model answer the captions into the one folder named."""
+    from multiplane.engine import load
+    from multiplane.evaluation.prompts import fixed_prompts
+    from multiplane.evaluation.text2layer_outputs import make_outputs
+
+    if len(named) != 1:
+        raise typer.BadParameter(f"--model makes one folder of outputs, {len(named)} are named")
+    ((name, folder),) = named.items()
+    wanted = options.only_given(steps=steps, guidance=guidance)
+
+    def made(done: int, total: int) -> None:
+        report(f"making {name}", done, total)
+
+    make_outputs(load(model, weights), fixed_prompts(limit), folder, wanted, made)
+
+
+def _named(out: Path | None) -> Path:
+    if out is None:
+        raise typer.BadParameter("say where the figures and sheets go: -o FOLDER")
+    return out
 
 
 def _loaded(model: str, weights: Path | None) -> dict[str, Any]:

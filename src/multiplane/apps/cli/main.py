@@ -38,8 +38,8 @@ app.command()(edit.inpaint)
 app.command()(files.inspect)
 app.command()(files.convert)
 app.command()(models.models)
-app.command()(evaluate.evaluate)
 app.add_typer(data.app, name="data")
+app.add_typer(evaluate.app, name="evaluate")
 
 
 def _print_version(asked: bool) -> None:
