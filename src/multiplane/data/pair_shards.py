@@ -94,6 +94,7 @@ def build_pairs(
         write_json(out / "manifest.json", _manifest(job, notes))
     if not notes:
         raise ValueError(f"no prompt in {job.prompts or 'the list'}")
+    shutil.rmtree(out / WORK, ignore_errors=True)  # of a run killed right after a shard
     _drop_later(out, {note.name for note in notes})
     return _manifest(job, notes)
 
