@@ -56,7 +56,7 @@ def times(
 ) -> Times:
     """Set `scheduler` up for the last `strength` of its steps, as diffusers counts them.
 
-    Raises ValueError for a strength outside 0..1 or steps below 1."""
+    Raises ValueError for a strength outside 0..1, one that leaves no step, or steps below 1."""
     if not 0.0 <= strength <= 1.0:
         raise ValueError(f"strength must be 0..1, got {strength}")
     if steps < 1:
@@ -70,6 +70,11 @@ def times(
         skipped = 0
     else:
         skipped = max(steps - min(int(steps * strength), steps), 0) * order
+    if strength > 0.0 and skipped == len(every):
+        raise ValueError(
+            f"strength {strength} of {steps} steps is less than one step, so nothing would change: "
+            f"use more steps, or strength {1 / steps:.2g} or more"
+        )
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(skipped)
     return Times(every[skipped:], strength == 1.0)

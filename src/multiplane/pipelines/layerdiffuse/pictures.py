@@ -31,7 +31,7 @@ def read_pictures(name: str, picture: Picture) -> Tensor:
     (N, C, H, W) torch floats in [0, 1], or a list of equal ones. A foreground needs an alpha; for
     an opaque plane C may be 3, and an alpha, when there is one, must be 1 throughout.
     Raises ValueError for other channels, shapes, ranges, or sizes that differ."""
-    if isinstance(picture, Sequence):
+    if isinstance(picture, Sequence) and not isinstance(picture, str):
         parts = [read_pictures(name, one) for one in picture]
         if not parts:
             raise ValueError(f"{name}: the list of pictures is empty")
