@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -57,6 +58,17 @@ def save_network(
     table = {"_class_name": type(network).__name__, **config}
     with replacing(folder / CONFIG) as partial:
         partial.write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+
+
+def write_folder(folder: Path, write: Callable[[Path], Any]) -> None:
+    """Let `write` fill a folder beside `folder`, then put it in its place: a folder of several
+    files appears whole."""
+    partial = folder.with_name(f".partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    write(partial)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
 
 
 def load_network(kind: Callable[[Any], N], config_kind: type[Any], folder: Path) -> N:

@@ -23,7 +23,7 @@ from multiplane.models.text_encoder import TextEncoder
 from multiplane.models.weights_io import save_network
 from multiplane.recipes.command import path_argument
 from multiplane.training.feed import FeedConfig, load_feed
-from multiplane.training.losses import expected_composite_error, gradient_error
+from multiplane.training.losses import expected_composite_error, gradient_error, psnr
 from multiplane.training.run import RunConfig, TrainingRun, compile_parts, step_generator
 from multiplane.training.scenes import SceneFeed, edges, silhouette
 from multiplane.training.sheets import write_sheet
@@ -54,11 +54,6 @@ def draw_planes(feed: SceneFeed, count: int, generator: torch.Generator) -> Tens
     controls = torch.cat([silhouette(scenes.foreground[:1]), edges(scenes.foreground[1:2])])
     planes = torch.cat([scenes.foreground, scenes.composite, scenes.background])[: rest - 2]
     return torch.cat([alone, planes, controls])
-
-
-def psnr(predicted: Tensor, target: Tensor) -> float:
-    """dB over all four premultiplied channels in [0, 1]."""
-    return float(-10 * torch.log10((predicted - target).square().mean().clamp(min=1e-10)))
 
 
 @torch.no_grad()

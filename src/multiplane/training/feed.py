@@ -29,9 +29,10 @@ class FeedConfig:
 
 
 def load_feed(
-    config: FeedConfig, split: str, encoder: TextEncoder, device: torch.device
+    config: FeedConfig, split: str, encoder: TextEncoder | None, device: torch.device
 ) -> tuple[SceneFeed, Prompts]:
     """A feed over one split ("train" or "heldout") and the text states its prompt rows point at.
+    Without an encoder there are no captions, and every prompt row is the empty one.
 
     Pictures of one root concept share its turn (`ForegroundPool.draw`). Raises FileNotFoundError
     without shards, ValueError where they hold nothing of the split or of a style."""
@@ -45,11 +46,13 @@ def load_feed(
     plates = read_plates(config.shards, split, config.background_size)
     texts = [text for captions in assets.captions for text in captions]
     texts += [text for plate in plates for text in plate.captions]
-    prompts = Prompts.encode(encoder, texts)
+    prompts = Prompts.encode(encoder, texts) if encoder else Prompts.none()
     rows = prompts.lookup()
 
     def indexed(captions: Sequence[str]) -> list[int]:
         """The plain caption counts twice among its variants."""
+        if encoder is None:
+            return [0]
         return [rows[text] for text in (captions[0], *captions) if text]
 
     foregrounds = ForegroundPool.build(

@@ -25,6 +25,11 @@ def gradient_error(predicted: Tensor, target: Tensor) -> Tensor:
     return difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
 
 
+def psnr(predicted: Tensor, target: Tensor) -> float:
+    """dB over all numbers of two batches in [0, 1]; at most 100."""
+    return float(-10 * torch.log10((predicted - target).square().mean().clamp(min=1e-10)))
+
+
 def velocity_loss(predicted: Tensor, clean: Tensor, t: Tensor, wanted: Tensor) -> Tensor:
     """x-prediction under the velocity loss of rectified flow: |x - x0|^2 / (1 - t)^2.
 

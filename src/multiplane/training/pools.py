@@ -33,6 +33,11 @@ class Prompts:
         states = torch.cat([part[0] for part in parts]).to(torch.float16)
         return cls(states, torch.cat([part[1] for part in parts]), texts)
 
+    @classmethod
+    def none(cls) -> Prompts:
+        """The empty caption alone, without states: for training that reads no text."""
+        return cls(torch.zeros(1, 0, 0), torch.zeros(1, 0, dtype=torch.bool), ("",))
+
     def to(self, device: torch.device) -> Prompts:
         return Prompts(self.states.to(device), self.mask.to(device), self.texts)
 

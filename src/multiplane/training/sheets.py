@@ -20,6 +20,11 @@ def checkerboard(size: int, cell: int = 8) -> Tensor:
     return torch.stack([board, board, board, torch.ones_like(board)])
 
 
+def opaque(pictures: Tensor) -> Tensor:
+    """(N, 3, H, W) -> (N, 4, H, W) with alpha 1."""
+    return torch.cat([pictures, torch.ones_like(pictures[:, :1])], dim=1)
+
+
 def write_sheet(rows: Sequence[Tensor], path: Path) -> None:
     """Draw planes over a checkerboard into one PNG. rows: at least one, each (N, 4, S, S)
     premultiplied in [0, 1]; shorter rows leave the checkerboard bare."""
