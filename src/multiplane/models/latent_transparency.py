@@ -16,9 +16,13 @@ from typing import Literal, get_args
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from multiplane.models.transparency_blocks import DownLevel, MiddleLevel, UpLevel
+from multiplane.models.transparency_blocks import (
+    DownLevel,
+    MiddleLevel,
+    UpLevel,
+    activated,
+)
 
 ChannelOrder = Literal["argb", "rgba"]
 VaeFeed = Literal["premultiplied", "grey"]
@@ -160,7 +164,7 @@ class TransparencyDecoder(ModelMixin, ConfigMixin):
         for block in self.up_blocks:
             skips, own = skips[:-per_level], skips[-per_level:]
             x = block(x, own)
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+        return self.conv_out(activated(self.conv_norm_out(x)))
 
     def _check_sizes(self, picture: Tensor, latent: Tensor) -> None:
         height, width = picture.shape[-2:]

@@ -13,6 +13,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
+def activated(x: Tensor) -> Tensor:
+    """SiLU of a map that nothing else holds: written over it where no gradient needs it."""
+    return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
 class ResnetBlock(nn.Module):
     """Two normalised 3 x 3 convolutions beside a shortcut, which is 1 x 1 where widths differ."""
 
@@ -27,9 +32,10 @@ class ResnetBlock(nn.Module):
         self.has_shortcut = before != width
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = self.conv1(F.silu(self.norm1(x)))
-        hidden = self.conv2(F.silu(self.norm2(hidden)))
-        return hidden + (self.conv_shortcut(x) if self.has_shortcut else x)
+        hidden = self.conv1(activated(self.norm1(x)))
+        hidden = self.conv2(activated(self.norm2(hidden)))
+        hidden += self.conv_shortcut(x) if self.has_shortcut else x
+        return hidden
 
 
 class SelfAttention(nn.Module):

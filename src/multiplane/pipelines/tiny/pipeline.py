@@ -22,6 +22,7 @@ from multiplane.models.layered_transformer import (
 )
 from multiplane.models.patches import PixelPatches
 from multiplane.models.planes import from_model, to_model
+from multiplane.models.precision import preferred_dtype
 from multiplane.models.rgba_autoencoder import RGBAAutoencoder
 from multiplane.models.sampling import SAMPLERS, time_steps
 from multiplane.models.text_encoder import TOKENIZER, WEIGHTS, TextEncoder, copy_files
@@ -238,12 +239,3 @@ class TinyPipeline:
             return torch.lerp(without, with_text, guidance)
 
         return predict
-
-
-def preferred_dtype() -> torch.dtype:
-    """bfloat16 where the CPU multiplies matrices in it, float32 elsewhere."""
-    try:
-        fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    except AttributeError:
-        fast = False
-    return torch.bfloat16 if fast else torch.float32
