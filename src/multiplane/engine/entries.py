@@ -66,6 +66,22 @@ _BUILT_IN = (
         tasks=frozenset((Task.of("-> foreground background composite"), Task.of("-> composite"))),
         extra="multiplane[diffusers]",
     ),
+    FamilyEntry(
+        name="cutout",
+        target="multiplane.pipelines.cutout:CutoutFamily",
+        summary="photographs into layers: matte, refined edge, completed background; no prompts",
+        tasks=frozenset(
+            Task.of(text)
+            for text in (
+                "composite -> foreground background",
+                "composite -> foreground",
+                "composite -> background",
+                "foreground composite -> background",
+                "background composite -> foreground",
+            )
+        ),
+        extra="multiplane[cutout]",
+    ),
 )
 _registered: dict[str, FamilyEntry] = {entry.name: entry for entry in _BUILT_IN}
 

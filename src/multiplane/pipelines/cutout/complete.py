@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,7 @@ CONTEXT = 1.0  # of the hole's longer side, on each side, is what the network se
 
 def complete_background(
     picture: Float,
-    hole: NDArray[np.generic],
+    hole: NDArray[Any],
     method: Completion = "migan",
     grow: int | None = None,
     threads: int = 0,
@@ -50,7 +50,7 @@ def complete_background(
         raise ValueError(f"no completion is called {method!r}; there are {', '.join(COMPLETIONS)}")
     if picture.shape[:2] != hole.shape:
         raise ValueError(f"the picture is {picture.shape[:2]}, the hole {hole.shape}")
-    missing = hole if hole.dtype == np.bool_ else hole > 0
+    missing: Flags = hole > 0
     grown = dilated(missing, default_grow(missing.shape) if grow is None else grow)
     if not grown.any():
         return picture.copy()
@@ -134,12 +134,12 @@ def diffuse(picture: Float, hole: Flags) -> Float:
 def _spread(weighted: Float, known: Float, hole: Flags) -> Float:
     """weighted: (h, w, C) colours times known, (h, w, 1) how much of a pixel is known."""
     height, width = known.shape[:2]
-    colour = weighted / np.maximum(known, 1e-6)
+    colour: Float = np.divide(weighted, np.maximum(known, 1e-6), dtype=np.float32)
     if not hole.any() or max(height, width) <= 1:
         return colour
     below_weighted, below_known = _halved(weighted), _halved(known)
     below = _spread(below_weighted, below_known, below_known[..., 0] < 1e-6)
-    filled = np.where(hole[..., None], resize_channels(below, (width, height)), colour)
+    filled: Float = np.where(hole[..., None], resize_channels(below, (width, height)), colour)
     rows, columns = np.nonzero(hole)
     beside = [
         (np.clip(rows + down, 0, height - 1), np.clip(columns + right, 0, width - 1))

@@ -86,8 +86,9 @@ def _solve_level(picture: Float, alpha: Float, foreground: Float, background: Fl
     ]
     flat_alpha = alpha.reshape(-1)
     a = flat_alpha[here]
-    weights = [SMOOTHNESS + GRADIENT_WEIGHT * np.abs(a - flat_alpha[near]) for near in beside]
-    total = np.sum(weights, axis=0)
+    steepness: list[Float] = [np.abs(a - flat_alpha[near]) for near in beside]
+    weights = [np.float32(SMOOTHNESS) + np.float32(GRADIENT_WEIGHT) * each for each in steepness]
+    total: Float = np.sum(weights, axis=0)
     inverse = _inverse(a, total)
     colour = picture.reshape(-1, 3)[here]
     front, back = foreground.reshape(-1, 3), background.reshape(-1, 3)
@@ -112,9 +113,10 @@ def _soft(alpha: Float) -> NDArray[np.bool_]:
 
 def _inverse(a: Float, total: Float) -> tuple[Float, Float, Float]:
     """The symmetric inverse of ((a^2 + s, a (1-a)), (a (1-a), (1-a)^2 + s)), (n, 1) an entry."""
-    first, cross, last = a * a + total, a * (1.0 - a), (1.0 - a) ** 2 + total
+    rest: Float = np.subtract(1.0, a, dtype=np.float32)
+    first, cross, last = a * a + total, a * rest, rest * rest + total
     determinant = first * last - cross * cross
-    scale = (1.0 / determinant)[:, None]
+    scale: Float = np.reciprocal(determinant, dtype=np.float32)[:, None]
     return last[:, None] * scale, -cross[:, None] * scale, first[:, None] * scale
 
 

@@ -1,0 +1,145 @@
+"""A photograph cut: coarse mattes, refined edges, colours, and of several candidates the best."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from multiplane.core.pixels import Float
+from multiplane.pipelines.cutout.candidates import (
+    NoSubject,
+    Recipe,
+    check_subject,
+    recipes,
+    score,
+)
+from multiplane.pipelines.cutout.foreground import estimate_foreground
+from multiplane.pipelines.cutout.matte import SalientMatte
+from multiplane.pipelines.cutout.promptable import PromptableSegmenter
+from multiplane.pipelines.cutout.refine import refine_alpha
+from multiplane.pipelines.cutout.settings import CutoutSettings
+
+Matte = Callable[[Float], Float]
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """alpha: (H, W). foreground, behind: (H, W, 3), the colours of the object and of what lies
+    behind its edge. report: what was tried, with scores."""
+
+    alpha: Float
+    foreground: Float
+    behind: Float
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+class Stages:
+    """Wall-clock seconds of named stages, and whom to tell when one begins."""
+
+    def __init__(self, began: Callable[[str], None] | None = None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._began = began
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        if self._began is not None:
+            self._began(name)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+class Cutter:
+    """Cuts what stands out, or what clicks and boxes mean. Networks load when first used."""
+
+    def __init__(self, mattes: Callable[[str, int], Matte] = SalientMatte.load) -> None:
+        self._load_matte = mattes
+        self._mattes: dict[tuple[str, int], Matte] = {}
+        self._prompted: dict[int, PromptableSegmenter] = {}
+
+    def cut(self, picture: Float, settings: CutoutSettings, stages: Stages) -> Cut:
+        """picture: (H, W, 3) sRGB 0..1. Raises NoSubject when nothing stands out clearly, and as
+        `PromptableSegmenter.segment` does."""
+        if settings.prompted:
+            with stages.stage("matte"):
+                coarse = self._segmenter(settings.threads).segment(
+                    picture, settings.points, settings.boxes
+                )
+            if not (coarse > 0.5).any():
+                raise NoSubject("no clear subject: nothing was found at the points and boxes given")
+            return _finished(picture, self._edge(picture, coarse, settings.refine, stages), stages)
+        tried = recipes(settings.matte, settings.candidates, settings.refine)
+        if len(tried) == 1:
+            with stages.stage("matte"):
+                coarse = self._matte(tried[0].matte, settings.threads)(picture)
+            check_subject(coarse)
+            return _finished(picture, self._edge(picture, coarse, settings.refine, stages), stages)
+        return self._best(picture, tried, settings.threads, stages)
+
+    def _edge(self, picture: Float, coarse: Float, refine: bool, stages: Stages) -> Float:
+        with stages.stage("edge"):
+            return refine_alpha(picture, coarse) if refine else coarse
+
+    def _best(self, picture: Float, tried: Sequence[Recipe], threads: int, stages: Stages) -> Cut:
+        """The candidate with the highest score, all scores in its report."""
+        coarse: dict[str, Float] = {}
+        refused: NoSubject | None = None
+        for name in dict.fromkeys(recipe.matte for recipe in tried):
+            with stages.stage("matte"):
+                found = self._matte(name, threads)(picture)
+            try:
+                check_subject(found)
+                coarse[name] = found
+            except NoSubject as reason:
+                refused = refused or reason
+        tried = [recipe for recipe in tried if recipe.matte in coarse]
+        if refused is not None and tried[:1] == []:
+            raise refused
+        alphas = [self._candidate(picture, coarse[each.matte], each, stages) for each in tried]
+        colours = []
+        for alpha in alphas:
+            with stages.stage("colours"):
+                colours.append(estimate_foreground(picture, alpha))
+        scores = [
+            score(picture, alpha, pair, [other for other in alphas if other is not alpha])
+            for alpha, pair in zip(alphas, colours, strict=True)
+        ]
+        best = max(range(len(tried)), key=lambda index: scores[index].total)
+        if scores[best].empty:
+            raise NoSubject("no clear subject: every candidate covers nothing or everything")
+        listed = [
+            {"name": recipe.name, **each.report(), "chosen": index == best}
+            for index, (recipe, each) in enumerate(zip(tried, scores, strict=True))
+        ]
+        foreground, behind = colours[best]
+        return Cut(alphas[best], foreground, behind, {"candidates": listed})
+
+    def _candidate(self, picture: Float, coarse: Float, recipe: Recipe, stages: Stages) -> Float:
+        low, high = recipe.levels
+        levelled = np.clip((coarse - low) / (high - low), 0.0, 1.0)
+        with stages.stage("edge"):
+            if recipe.refine is None:
+                return levelled
+            return refine_alpha(picture, levelled, recipe.refine)
+
+    def _matte(self, name: str, threads: int) -> Matte:
+        key = (name, threads)
+        if key not in self._mattes:
+            self._mattes[key] = self._load_matte(name, threads)
+        return self._mattes[key]
+
+    def _segmenter(self, threads: int) -> PromptableSegmenter:
+        if threads not in self._prompted:
+            self._prompted[threads] = PromptableSegmenter.load(threads)
+        return self._prompted[threads]
+
+
+def _finished(picture: Float, alpha: Float, stages: Stages) -> Cut:
+    with stages.stage("colours"):
+        foreground, behind = estimate_foreground(picture, alpha)
+    return Cut(alpha, foreground, behind)
