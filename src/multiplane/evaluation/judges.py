@@ -20,7 +20,7 @@ from multiplane.evaluation.alpha import over_solid
 from multiplane.pipelines.cutout.matte import SalientMatte
 
 if TYPE_CHECKING:
-    from multiplane.evaluation.efficientnet import EfficientNetLite
+    from multiplane.models.efficientnet import EfficientNetLite
 
 Array = NDArray[np.floating]
 
@@ -79,7 +79,7 @@ class EfficientNetFeatures:
 
     @cached_property
     def _network(self) -> EfficientNetLite:
-        from multiplane.evaluation.efficientnet import load_published
+        from multiplane.models.efficientnet import load_published
 
         return load_published(self._weights)
 

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0: the image features that KID and retrieval are measured with.
+"""EfficientNet-Lite0: features of pictures, for KID, retrieval and the quality classifiers.
 
 Architecture: Tan and Le 2019 (arXiv 1905.11946), in the lite form of the TensorFlow TPU models
 (no squeeze-and-excite, ReLU6, fixed stem and head). Inference only. The published weights are

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from torch.nn import functional  # noqa: E402
 
-from multiplane.evaluation.efficientnet import (  # noqa: E402
+from multiplane.models.efficientnet import (  # noqa: E402
     EfficientNetLite,
     SameConv2d,
     rename_published,
