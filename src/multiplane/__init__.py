@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         plane,
         register,
     )
+    from multiplane.engine.decompose import NoSubject, decompose
     from multiplane.io.registry import read, write
 
 __version__ = "0.1.0"
@@ -46,6 +47,7 @@ _HOMES = {
         "plane",
         "register",
     ),
+    "multiplane.engine.decompose": ("NoSubject", "decompose"),
     "multiplane.io.registry": ("read", "write"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -62,6 +64,7 @@ __all__ = [
     "Mask",
     "MissingExtra",
     "Model",
+    "NoSubject",
     "Plane",
     "Provenance",
     "RequestError",
@@ -69,6 +72,7 @@ __all__ = [
     "__version__",
     "composite",
     "composite_u8",
+    "decompose",
     "families",
     "load",
     "plane",

@@ -28,9 +28,16 @@ from multiplane.pipelines.cutout.promptable import Box, Point
 from multiplane.pipelines.cutout.settings import DEFAULT_COMPLETION, DEFAULT_MATTE
 from multiplane.pipelines.cutout.split import split_alpha
 from multiplane.pipelines.cutout.words import colour_word, place_word
+from multiplane.weights.fetch import FetchError
+
+__all__ = ["Decomposition", "NoSubject", "decompose"]
 
 MAX_LAYERS = 16
 _WANTED = Plane(wanted=True)
+_WITHOUT_DOWNLOAD = (
+    "Without any download: the options matte='u2netp' and complete='diffuse' (on the command line: "
+    "--matte u2netp --complete diffuse)"
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,10 @@ def decompose(
     model = model or Model(load_family("cutout"))
     pixels = pixels_of(Path(picture) if isinstance(picture, str) else picture)
     opaque, coverage = _opaque(pixels)
-    taken = _take_apart(model.family, opaque, wanted, progress)
+    try:
+        taken = _take_apart(model.family, opaque, wanted, progress)
+    except FetchError as error:
+        raise FetchError(f"{error}. {_WITHOUT_DOWNLOAD}") from error
     document = _document(model.family, taken, opaque, coverage, wanted)
     return GeneratedDocument.of(document, model)
 
@@ -247,6 +257,7 @@ def _document(
         provenance=Provenance(
             model=family.name,
             version=family.version,
+            seed=taken.request.seed,
             request=taken.request.to_json(),
             report={
                 "task": "composite -> foreground background",

@@ -15,10 +15,11 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 import multiplane
-from multiplane.apps.cli import data, edit, evaluate, files, models
+from multiplane.apps.cli import data, decompose, edit, evaluate, files, models
 from multiplane.apps.cli import generate as generating
 from multiplane.apps.cli.terminal import plain_text
 from multiplane.core.request import RequestError
+from multiplane.weights.fetch import FetchError
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -35,6 +36,7 @@ app.command()(generating.generate)
 app.command()(edit.add)
 app.command()(edit.regenerate)
 app.command()(edit.inpaint)
+app.command()(decompose.decompose)
 app.command()(files.inspect)
 app.command()(files.convert)
 app.command()(models.models)
@@ -88,7 +90,7 @@ def _run(arguments: list[str]) -> int:
     except MemoryError as error:
         _say_error(f"not enough memory ({error}): use a smaller size")
         return FAILED
-    except (ValueError, ImportError) as error:
+    except (FetchError, ValueError, ImportError) as error:
         _say_error(str(error))
         return FAILED
     if code == INTERRUPTED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -47,12 +48,16 @@ class CutoutFamily:
     def load(cls, path: Path | None = None) -> CutoutFamily:
         """The networks are fetched, or found in the package, when a request first needs them.
 
-        Raises RequestError for a path: which networks to use is said by a request's options."""
+        Raises RequestError for a path: which networks to use is said by a request's options; and
+        ModuleNotFoundError for a package they cannot do without."""
         if path is not None:
             raise RequestError(
                 "cutout is made of several published networks and takes no weights of one path: "
                 "choose by the options matte and complete"
             )
+        for package in ("cv2", "onnxruntime"):
+            if importlib.util.find_spec(package) is None:
+                raise ModuleNotFoundError(f"No module named {package!r}", name=package)
         return cls()
 
     @property
