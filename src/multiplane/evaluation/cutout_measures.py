@@ -17,7 +17,6 @@ from multiplane.evaluation.alpha import (
     mask_iou,
     psnr,
     soft_iou,
-    solid_background_psnr,
 )
 from multiplane.evaluation.judges import Features
 from multiplane.evaluation.scenes import Picture
@@ -59,35 +58,30 @@ def matte_figures(made: Float, truth: Float) -> dict[str, float]:
     }
 
 
-def colour_figures(colours: Float, alpha: Float, truth: Picture) -> dict[str, float]:
-    """Of the foreground that (colours, alpha) make: the colour error at the truly soft pixels,
-    weighted by true alpha, and PSNR over nine solid backgrounds. truth: (H, W, 4) uint8."""
-    made = np.dstack([colours, alpha]).astype(np.float32)
+def colour_figures(colours: Float, truth: Picture) -> dict[str, float]:
+    """The foreground's colour error at the truly soft pixels, weighted by true alpha; nothing where
+    no pixel is soft. truth: (H, W, 4) uint8."""
     exact = truth.astype(np.float32) / 255.0
-    figures = {"psnr on solid backgrounds": solid_background_psnr(made, exact)}
+    made = np.dstack([colours, exact[..., 3]])
     error = edge_color_error(made, exact)
-    return figures if error is None else {**figures, "edge colour error": error}
+    return {} if error is None else {"edge colour error": error}
 
 
 def completion_figures(
-    made: Float, truth: Float, hole: NDArray[np.bool_], features: Features | None = None
+    made: Float, truth: Float, hole: NDArray[np.bool_], features: Features
 ) -> dict[str, float]:
-    """Of a background inside `hole`: PSNR, mean absolute difference, and, where `features` are
-    given, 1 - cosine of the features of the hole's box with some of its surroundings.
-
-    Raises ValueError for an empty hole."""
+    """Of a background inside `hole`: PSNR, mean absolute difference, and 1 - cosine of the features
+    of the hole's box with some of its surroundings. Raises ValueError for an empty hole."""
     if not hole.any():
         raise ValueError("there is no hole to measure in")
-    figures = {
+    rows, columns = box_around(hole)
+    a, b = features.of([made[rows, columns], truth[rows, columns]]).astype(np.float64)
+    cosine = float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
+    return {
         "psnr": psnr(made[hole], truth[hole]),
-        "l1": float(np.abs(made - truth)[hole].mean()),
+        "l1": float(np.abs(made[hole] - truth[hole]).mean()),
+        "feature distance": 1.0 - cosine,
     }
-    if features is not None:
-        rows, columns = box_around(hole)
-        a, b = features.of([made[rows, columns], truth[rows, columns]]).astype(np.float64)
-        cosine = float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12))
-        figures["feature distance"] = 1.0 - cosine
-    return figures
 
 
 def box_around(hole: NDArray[np.bool_]) -> tuple[slice, slice]:

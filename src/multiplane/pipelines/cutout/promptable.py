@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from multiplane.core.pixels import Float, resize_channels
 from multiplane.core.request import RequestError
-from multiplane.weights.onnx import open_session, package_folder
+from multiplane.weights.catalogue import network_folder
+from multiplane.weights.onnx import open_session
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -55,7 +56,7 @@ class PromptableSegmenter:
         """The published weights, fetched when they are not here yet. threads: 0 takes every core.
 
         Raises FetchError when they cannot be had."""
-        return cls(package_folder(SOURCE) / "dist", threads)
+        return cls(network_folder(SOURCE), threads)
 
     @cached_property
     def _encoder(self) -> onnxruntime.InferenceSession:
