@@ -4,6 +4,7 @@ arrays."""
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ def a_package(net: str, folder: Path) -> Path:
         widths, top, name = (64, 192, 384, 256, 256), "AlexNet_0", "alexnet"
     else:
         channels = [3, 64, 64, 128, 128, *[256] * 3, *[512] * 6]
-        shapes = [(3, a, b) for a, b in zip(channels[:-1], channels[1:], strict=True)]
+        shapes = [(3, a, b) for a, b in pairwise(channels)]
         widths, top, name = (64, 128, 256, 512, 512), "VGG16_0", "vgg16"
     tables = {
         f"Conv_{i}": {

@@ -109,7 +109,7 @@ class Text2LayerPipeline:
     def to(self, device: torch.device | str) -> Text2LayerPipeline:
         """Move the networks; `self`."""
         device = torch.device(device)
-        self.unet.to(device)  # pyright: ignore[reportCallIssue]
+        self.unet.to(device)  # pyright: ignore[reportArgumentType]
         self.codec.network().to(device)
         self.text_encoder.to(device)
         return self
