@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from multiplane.core.document import Pixels
-from multiplane.core.least_change import Sheet, change_colors
+from multiplane.core.least_change import Sheet, change_colors, weights
 from multiplane.core.pixels import to_dtype, to_float
 
 _ROWS = 256
@@ -34,7 +34,9 @@ def deepen(background: Pixels, foregrounds: Sequence[Pixels], picture: Pixels) -
             for values in (to_float(plane[rows]) for plane in planes)
         ]
         change_colors(stack, target, known)
-        for made, sheet, plane in zip(deep, stack, planes, strict=True):
-            made[rows, :, :3] = to_dtype(sheet.color, picture.dtype)
+        alone = [weight == 1.0 for weight in weights(stack)]
+        for made, sheet, plane, only in zip(deep, stack, planes, alone, strict=True):
+            color = to_dtype(sheet.color, picture.dtype)
+            made[rows, :, :3] = np.where(only[..., None], picture[rows, :, :3], color)
             made[rows, :, 3] = to_dtype(plane[rows, :, 3], picture.dtype)
     return deep

@@ -75,7 +75,6 @@ _BUILT_IN = (
             for text in (
                 "composite -> foreground background",
                 "composite -> foreground",
-                "composite -> background",
                 "foreground composite -> background",
                 "background composite -> foreground",
             )

@@ -260,5 +260,7 @@ def _say_row(row: dict[str, Any]) -> None:
     elif row["status"] == "skipped":
         say(f"{row['path']} is already there")
     else:
-        named = row["error"] if row["source"] in row["error"] else f"{row['source']}: {row['error']}"
-        sys.stderr.write(f"multiplane: {plain_text(named)}\n")
+        error: str = row["error"]
+        if not error.startswith(row["source"]):
+            error = f"{row['source']}: {error}"
+        sys.stderr.write(f"multiplane: {plain_text(error)}\n")

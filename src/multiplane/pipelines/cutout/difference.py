@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from multiplane.core.pixels import Float
+from multiplane.pipelines.cutout.complete import diffuse
 
 NOISE, CLEAR_DIFFERENCE = (
     0.03,
     0.15,
 )  # of full scale: below one nothing differs, above the other all
+
+_SOLID = 0.98
+_TOLD = 0.01  # squared distance of two colours from which they can be told apart
 
 
 def difference_matte(picture: Float, background: Float) -> Float:
@@ -25,6 +29,24 @@ def difference_matte(picture: Float, background: Float) -> Float:
     cv2.floodFill(solid, None, (0, 0), 2)
     enclosed = solid[1:-1, 1:-1] == 0
     return np.where(enclosed, np.float32(1.0), matte).astype(np.float32)
+
+
+def alpha_over(picture: Float, background: Float, alpha: Float) -> Float:
+    """(H, W): `alpha` made exact where it is soft, the background (H, W, 3) being known.
+
+    The object's colour there is spread out from where it is solid; the picture lies between the
+    two colours, and how far is alpha. Where they are alike `alpha` stays."""
+    solid = alpha > _SOLID
+    soft = (alpha > 0.0) & ~solid
+    if not (solid.any() and soft.any()):
+        return alpha
+    foreground = diffuse(picture, ~solid)
+    across = foreground - background
+    length = np.einsum("hwc,hwc->hw", across, across)
+    along = np.einsum("hwc,hwc->hw", picture - background, across)
+    told = soft & (length > _TOLD)
+    share = np.clip(along / np.maximum(length, _TOLD), 0.0, 1.0)
+    return np.where(told, share, alpha).astype(np.float32, copy=False)
 
 
 def colours_over(picture: Float, background: Float, alpha: Float, guess: Float) -> Float:

@@ -15,7 +15,7 @@ from multiplane.core.pixels import Float, to_float
 from multiplane.core.request import LayerRequest, MadePlanes, RequestError, Task
 from multiplane.pipelines.cutout.complete import Completion
 from multiplane.pipelines.cutout.cutter import Cut, Cutter, Stages
-from multiplane.pipelines.cutout.difference import colours_over, difference_matte
+from multiplane.pipelines.cutout.difference import alpha_over, colours_over, difference_matte
 from multiplane.pipelines.cutout.foreground import estimate_foreground
 from multiplane.pipelines.cutout.plate import clean_plate
 from multiplane.pipelines.cutout.refine import refine_alpha
@@ -26,7 +26,6 @@ TASKS = frozenset(
     for text in (
         "composite -> foreground background",
         "composite -> foreground",
-        "composite -> background",
         "foreground composite -> background",
         "background composite -> foreground",
     )
@@ -82,8 +81,7 @@ class CutoutFamily:
         plate = None
         if request.background.state == "wanted":
             plate = self._plate(picture, cut.alpha, cut.behind, settings, stages)
-        foregrounds = (_joined(cut.foreground, cut.alpha),) if request.foregrounds else ()
-        return _planes(foregrounds, plate, settings, stages, cut)
+        return _planes((_joined(cut.foreground, cut.alpha),), plate, settings, stages, cut)
 
     def _behind(
         self, request: LayerRequest, picture: Float, settings: CutoutSettings, stages: Stages
@@ -106,6 +104,7 @@ class CutoutFamily:
             coarse = difference_matte(picture, plate)
         with stages.stage("edge"):
             alpha = refine_alpha(picture, coarse) if settings.refine else coarse
+            alpha = alpha_over(picture, plate, alpha)
         with stages.stage("colours"):
             guess, _ = estimate_foreground(picture, alpha)
             colours = colours_over(picture, plate, alpha, guess)

@@ -39,10 +39,9 @@ def clean_plate(
     plate = complete_background(picture, hidden, method, grow, threads)
     ring = dilated(hidden, grow)
     part = _box_of(ring, 2)
-    shift = diffuse(
-        np.where(hidden[part][..., None], 0.0, picture[part] - plate[part]), hidden[part]
-    )
-    shift *= _fading(hidden[part], grow)[..., None]
+    apart = ring[part] & ~hidden[part]  # seen, and painted by the network too
+    shift = diffuse((picture[part] - plate[part]) * apart[..., None], ~apart)
+    shift *= _fading(hidden[part], 2.0 * grow)[..., None]
     inside = np.clip(plate[part] + shift, 0.0, 1.0)
     seen = np.clip(((1.0 - alpha[part]) - SEEN) / (1.0 - SEEN), 0.0, 1.0)[..., None]
     inside += seen * (behind[part] - inside)

@@ -41,6 +41,7 @@ class RefineConfig:
 
 DEFAULT = RefineConfig()
 _INSIDE, _OUTSIDE = 0.95, 0.05  # of the matte, what counts as sure
+_FAINT = 0.02
 
 
 def refine_alpha(picture: Float, coarse: Float, config: RefineConfig = DEFAULT) -> Float:
@@ -53,11 +54,25 @@ def refine_alpha(picture: Float, coarse: Float, config: RefineConfig = DEFAULT) 
     height, width = coarse.shape
     scale = config.side / max(height, width)
     if scale >= 1.0:
-        return _solve(picture, coarse, config)
+        return _without_residue(_solve(picture, coarse, config))
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = resize_channels(picture, size, "area")
     alpha = _solve(small, resize_channels(coarse, size, "area"), config)
-    return _enlarge(picture, small, alpha, config)
+    return _enlarge(picture, small, _without_residue(alpha), config)
+
+
+def _without_residue(alpha: Float) -> Float:
+    """`alpha` without the haze mattes leave over a picture: nothing under _FAINT, and nothing that
+    does not hang together with something solid. Its range is stretched so that no step appears."""
+    import cv2
+
+    stretched = np.clip((alpha - _FAINT) / (1.0 - 2.0 * _FAINT), 0.0, 1.0)
+    if not (stretched > 0.5).any():
+        return alpha
+    _, labels = cv2.connectedComponents((stretched > 0.0).astype(np.uint8), connectivity=8)
+    labels = np.asarray(labels)
+    solid = np.unique(labels[stretched > 0.5])
+    return np.where(np.isin(labels, solid), stretched, np.float32(0.0))
 
 
 def _solve(picture: Float, coarse: Float, config: RefineConfig) -> Float:
