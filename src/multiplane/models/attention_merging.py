@@ -85,8 +85,8 @@ def unit_state(unit: SharedAttention, attention: Projections) -> tuple[object, .
     layers = _layers(attention)
     if layers is None:
         return None
-    own = tuple(fingerprint(each) for each in unit.parameters())
-    return (own, _dtype(layers[0].base), *(each.state() for each in layers))
+    own = [fingerprint(holder[name]) for holder, name in unit.holders]
+    return (*own, _dtype(layers[0].base), *(each.state() for each in layers))
 
 
 @torch.no_grad()

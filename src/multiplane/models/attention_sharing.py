@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -82,6 +82,17 @@ class LowRank(nn.Module):
         nn.init.zeros_(self.up.weight)
 
 
+def _holders(module: nn.Module) -> list[tuple[Any, str]]:
+    """(dict, name) where each parameter is found now and after it was replaced; walking the modules
+    at every call would take longer than all else that is checked."""
+    return [
+        (each._parameters, name)
+        for each in module.modules()
+        for name, parameter in each._parameters.items()
+        if parameter is not None
+    ]
+
+
 def _control_convolutions(width: int) -> nn.Sequential:
     last = nn.Conv2d(CONTROL_CHANNELS, width, 1)
     nn.init.zeros_(last.weight)
@@ -122,6 +133,8 @@ class SharedAttention(nn.Module):
             self.add_module(f"temporal_{name}", nn.Linear(width, width))
         nn.init.zeros_(self.get_parameter("temporal_o.weight"))
         nn.init.zeros_(self.get_parameter("temporal_o.bias"))
+        self.holders = _holders(self)
+        self._control_holders = _holders(self.control_convs)
         self.release()
 
     def release(self) -> None:
@@ -252,7 +265,7 @@ class SharedAttention(nn.Module):
                 f"(it has {known}): encode a condition picture of the size that is generated"
             )
         signal = conditions.signals[tokens]
-        weights = tuple(fingerprint(each) for each in self.control_convs.parameters())
+        weights = tuple(fingerprint(holder[name]) for holder, name in self._control_holders)
         made_from, state = (signal,), (fingerprint(signal), hidden.dtype, hidden.device, weights)
         kept = self._kept_control
         if kept is not None and not torch.is_grad_enabled() and kept.holds(made_from, state):

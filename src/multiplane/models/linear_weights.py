@@ -33,14 +33,14 @@ class LinearWeight:
 
     def state(self) -> tuple[object, ...]:
         """Changes whenever the effective weight may have changed."""
-        scales = tuple(scale for _, _, scale in self.additions)
-        return (*(fingerprint(each) for each in self.sources), scales)
+        scales = [scale for _, _, scale in self.additions]
+        return (*map(fingerprint, self.sources), *scales, self.base.dtype, self.base.device)
 
 
-def fingerprint(tensor: Tensor) -> tuple[object, ...]:
-    """Changes whenever a tensor is replaced, moved, cast or written to."""
-    version = 0 if tensor.is_inference() else tensor._version
-    return (tensor.data_ptr(), version, tensor.dtype, tensor.device)
+def fingerprint(tensor: Tensor) -> tuple[int, int]:
+    """Changes whenever a tensor is replaced, moved, cast or written to. Cheap: it is asked of every
+    weight at every call."""
+    return (tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version)
 
 
 def linear_weight(layer: nn.Module) -> LinearWeight | None:
