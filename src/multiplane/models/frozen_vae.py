@@ -14,9 +14,7 @@ def load_frozen_vae(name: str, subfolder: str = "") -> AutoencoderKL:
 
     subfolder: where it lies in a whole pipeline, "vae" for Stable Diffusion's. Raises OSError where
     there is none."""
-    vae = AutoencoderKL.from_pretrained(
-        name, subfolder=subfolder or None, torch_dtype=torch.float32
-    )
+    vae = AutoencoderKL.from_pretrained(name, subfolder=subfolder or None)
     return vae.eval().requires_grad_(False)
 
 

@@ -23,14 +23,12 @@ from torch import Tensor, nn
 
 from multiplane.core.config import read_config, to_table
 from multiplane.models.frozen_vae import load_frozen_vae
-from multiplane.models.latent_transparency import OffsetEncoder, TransparencyDecoder
 from multiplane.models.latent_unet import (
     LatentUNetConfig,
     build_unet,
     sample_latents,
     starting_noise,
 )
-from multiplane.models.planes import premultiply
 from multiplane.models.text_encoder import TextEncoder
 from multiplane.models.transparent_vae import TransparentVAE, scale_latents
 from multiplane.models.weights_io import write_folder
@@ -44,7 +42,7 @@ from multiplane.training.diffusion_loss import (
 from multiplane.training.feed import FeedConfig, load_feed
 from multiplane.training.flat_pictures import flatten
 from multiplane.training.latent_pool import LatentPool, kept_pool
-from multiplane.training.latent_transparency import LatentTransparency, Pictures
+from multiplane.training.latent_transparency import LatentTransparency
 from multiplane.training.pools import Prompts
 from multiplane.training.run import RunConfig, TrainingRun, step_generator
 from multiplane.training.scenes import SceneFeed
@@ -93,10 +91,7 @@ class Latents:
         self.vae = vae
         self.transparent: LatentTransparency | None = None
         if transparency is not None:
-            encoder = OffsetEncoder.from_pretrained(transparency / "encoder")
-            decoder = TransparencyDecoder.from_pretrained(transparency / "decoder")
-            whole = LatentTransparency(encoder, decoder, vae)
-            self.transparent = whole.eval().requires_grad_(False)
+            self.transparent = LatentTransparency.trained(transparency, vae)
 
     def to(self, device: torch.device) -> None:
         nn.Module.to(self.vae, device)
@@ -114,23 +109,16 @@ class Latents:
             posterior = self.vae.encode(pictures * 2 - 1, return_dict=False)[0]
             return scale_latents(self.vae, posterior.mean), states
         planes, rows, _ = feed.alone(count, generator)
-        pictures = Pictures.of(planes)
-        shown = pictures.feed(self.transparent.encoder.config["channel_order"])
-        keep = torch.ones(count, dtype=torch.bool, device=planes.device)
-        adjusted = self.transparent.adjusted(pictures.flat, shown, keep)
-        return scale_latents(self.vae, adjusted), prompts.states[rows].float()
+        return self.transparent.encode(planes), prompts.states[rows].float()
 
     @torch.no_grad()
     def rows(self, latents: Tensor) -> list[Tensor]:
         """Scaled latents -> sheet rows (B, 4, H, W) premultiplied: the transparent picture if there
         is one, then what the VAE alone decodes."""
-        whole = self.transparent
-        parts = (None, None) if whole is None else (whole.encoder, whole.decoder)
-        vae = TransparentVAE(self.vae, *parts)
-        flat = vae.decode_picture(latents).clamp(0, 1)
-        if whole is None:
-            return [opaque(flat)]
-        return [premultiply(vae.decode(latents, flat)), opaque(flat)]
+        if self.transparent is not None:
+            made, flat = self.transparent.decode(latents)
+            return [made, opaque(flat)]
+        return [opaque(TransparentVAE(self.vae).decode_picture(latents).clamp(0, 1))]
 
 
 def draw_flat_captioned(
@@ -185,12 +173,17 @@ def make_unet(config: Config) -> UNet2DConditionModel:
     unet = UNet2DConditionModel.from_pretrained(config.base)
     unet.train()
     if config.lora_rank:
-        from peft import LoraConfig
-
-        unet.requires_grad_(False)
-        rank = config.lora_rank
-        unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(ATTENTION)))
+        add_lora(unet, config.lora_rank)
     return unet
+
+
+def add_lora(unet: UNet2DConditionModel, rank: int) -> None:
+    """A LoRA on the projections of every attention, where the published ones lie; nothing else of
+    the UNet trains any more."""
+    from peft import LoraConfig
+
+    unet.requires_grad_(False)
+    unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=list(ATTENTION)))
 
 
 def check_fit(config: Config, unet: UNet2DConditionModel, vae: AutoencoderKL) -> None:

@@ -7,6 +7,7 @@ latent, a decoder reads colour and alpha back, and the VAE's own decode must not
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from multiplane.models.latent_transparency import OffsetEncoder, TransparencyDecoder
 from multiplane.models.padding import pad_colour_batch
+from multiplane.models.planes import premultiply
+from multiplane.models.transparent_vae import TransparentVAE, scale_latents
 from multiplane.training.flat_pictures import GREY, flatten
 from multiplane.training.scenes import SceneFeed, uniform
 
@@ -102,6 +105,30 @@ class LatentTransparency(nn.Module):
             mean, std = posterior.mean.float(), posterior.std.float()
         offset = self.encoder(feed).float() * self.encoder.config["offset_scale"]
         return mean + keep[:, None, None, None] * std * offset
+
+    @torch.no_grad()
+    def encode(self, planes: Tensor) -> Tensor:
+        """(B, 4, H, W) premultiplied in [0, 1] -> the scaled latents (B, C, h, w) that a diffusion
+        model learns, every offset added."""
+        pictures = Pictures.of(planes)
+        feed = pictures.feed(self.encoder.config["channel_order"])
+        keep = torch.ones(len(planes), dtype=torch.bool, device=planes.device)
+        return scale_latents(self.vae, self.adjusted(pictures.flat, feed, keep))
+
+    @classmethod
+    def trained(cls, run: Path, vae: AutoencoderKL) -> LatentTransparency:
+        """The networks in the folder of a run of multiplane.recipes.latent_transparency, frozen."""
+        encoder = OffsetEncoder.from_pretrained(run / "encoder")
+        decoder = TransparencyDecoder.from_pretrained(run / "decoder")
+        return cls(encoder, decoder, vae).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Scaled latents -> (B, 4, H, W) premultiplied in [0, 1], by the eight-fold decode; and the
+        (B, 3, H, W) in [0, 1] that the VAE alone makes of them."""
+        whole = TransparentVAE(self.vae, self.encoder, self.decoder)
+        flat = whole.decode_picture(latents).clamp(0, 1)
+        return premultiply(whole.decode(latents, flat)), flat
 
     def forward(self, flat: Tensor, feed: Tensor, keep: Tensor) -> Decoded:
         """Adjusted as above, then decoded by both. keep: (B,) bool, False where the offset is
