@@ -43,7 +43,7 @@ def test_eight_passes_of_any_shape(size: tuple[int, int]) -> None:
     decoder = small_decoder()
     picture, latent = inputs(*size)
     found = decode_transparent(decoder, picture, latent).numpy()[0]
-    np.testing.assert_allclose(found, in_numpy(decoder, picture, latent), atol=1e-6)
+    np.testing.assert_allclose(found, in_numpy(decoder, picture, latent), atol=2e-5)
 
 
 def test_pictures_of_a_batch_are_alone() -> None:
@@ -54,11 +54,11 @@ def test_pictures_of_a_batch_are_alone() -> None:
     assert torch.equal(both[1:], single)
 
 
-@pytest.mark.parametrize("together", [2, 3, 8])
-def test_passes_at_once_change_nothing(together: int) -> None:
+@pytest.mark.parametrize("together", [None, 2, 3, 8])
+def test_passes_at_once_change_nothing(together: int | None) -> None:
     decoder = small_decoder()
     picture, latent = inputs(32, 48)
-    alone = decode_transparent(decoder, picture, latent)
+    alone = decode_transparent(decoder, picture, latent, DecodeOptions(together=1))
     found = decode_transparent(decoder, picture, latent, DecodeOptions(together=together))
     torch.testing.assert_close(found, alone, atol=2e-5, rtol=0)
 
@@ -71,14 +71,14 @@ def test_quick_decodes_take_the_middle_of_their_passes() -> None:
     # The second is the picture upside down: flipped, then half a turn.
     upside_down = decoder(picture.flip(2), latent.flip(2)).clamp(0, 1).flip(2)
     two = decode_transparent(decoder, picture, latent, DecodeOptions(passes=2))
-    torch.testing.assert_close(two, (one + upside_down) / 2)
+    torch.testing.assert_close(two, (one + upside_down) / 2, atol=2e-5, rtol=0)
     four = decode_transparent(decoder, picture, latent, DecodeOptions(passes=4))
     turned = [decoder(picture.rot90(2, (2, 3)), latent.rot90(2, (2, 3))).rot90(2, (2, 3))]
     for axes in ((2, 3), (3, 2)):
         raw = decoder(picture.flip(3).rot90(1, axes), latent.flip(3).rot90(1, axes))
         turned.append(raw.rot90(-1, axes).flip(3))
     stack = np.stack([one.numpy()] + [each.clamp(0, 1).numpy() for each in turned])
-    np.testing.assert_allclose(four.numpy(), np.median(stack, axis=0), atol=1e-6)
+    np.testing.assert_allclose(four.numpy(), np.median(stack, axis=0), atol=2e-5)
 
 
 def test_laid_out_for_speed_it_is_the_same_network() -> None:

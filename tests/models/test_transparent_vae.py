@@ -112,7 +112,7 @@ def test_decode_path() -> None:
     picture = transparent.decode_picture(scale_latents(vae, stored["latent"])).clamp(0, 1)
     torch.testing.assert_close(picture, stored["pixel"])
     order = [0, 2, 4, 6, 1, 3, 5, 7]  # lying passes go before standing ones
-    for index, found in zip(order, raw, strict=True):
+    for index, found in zip(order, torch.cat(raw).split(1), strict=True):
         torch.testing.assert_close(found, stored[f"raw_pass{index}"], atol=2e-5, rtol=0)
     argb = torch.cat([rgba[:, 3:], rgba[:, :3]], dim=1)
     torch.testing.assert_close(argb, stored["median"], atol=2e-5, rtol=0)

@@ -28,21 +28,21 @@ CHOSEN = {1: (0,), 2: (0, 6), 4: (0, 2, 5, 7), 8: tuple(range(8))}
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """passes: 8 as published; 4, 2 or 1 are quicker and less sure. together: how many pictures or
-    passes the network takes at once; 1 is the fastest on a CPU, more fills an accelerator.
+    """passes: 8 as published; 4, 2 or 1 are quicker and less sure. together: how many
+    passes the network takes at once; None takes what suits the device and the size.
     tile: None, or decode in squares of this side, in pixels, for pictures beyond memory.
     overlap: how far neighbouring tiles reach into each other, in pixels; blended linearly there.
     """
 
     passes: int = 8
-    together: int = 1
+    together: int | None = None
     tile: int | None = None
     overlap: int = 128
 
     def __post_init__(self) -> None:
         if self.passes not in CHOSEN:
             raise ValueError(f"passes must be 1, 2, 4 or 8, got {self.passes}")
-        if self.together < 1:
+        if self.together is not None and self.together < 1:
             raise ValueError(f"together must be at least 1, got {self.together}")
         if self.tile is not None and not 0 <= self.overlap <= self.tile // 2:
             raise ValueError(
@@ -116,7 +116,7 @@ def _decode_single(
     """(1, 3, H, W), (1, C, h, w) -> (1, 4, H, W): each picture is alone, as published."""
     chosen = [PASSES[index] for index in CHOSEN[options.passes]]
     results = []
-    for group in _groups(chosen, options.together):
+    for group in _groups(chosen, options.together or _at_once(picture)):
         raw = decoder(
             torch.cat([turned(picture, *each) for each in group]).to(decoder.dtype),
             torch.cat([turned(latent, *each) for each in group]).to(decoder.dtype),
@@ -127,6 +127,14 @@ def _decode_single(
     if options.passes == 8:
         return stack.median(dim=0).values
     return stack.sort(dim=0).values[(options.passes - 1) // 2 : options.passes // 2 + 1].mean(0)
+
+
+def _at_once(picture: Tensor) -> int:
+    """How many passes to take at once. Weights are read once for all of them, which is most of the
+    work on a small picture; a large one is faster alone, while its maps fit a CPU's cache."""
+    if picture.device.type != "cpu":
+        return 4
+    return max(1, 256**2 // (picture.shape[-1] * picture.shape[-2]))
 
 
 def _groups(chosen: list[tuple[bool, int]], together: int) -> Iterator[list[tuple[bool, int]]]:
