@@ -28,7 +28,7 @@ from multiplane.evaluation.text2layer_outputs import Float, Output
 from multiplane.evaluation.text2layer_sets import Pictures
 
 TOP = 5
-JUDGED = 48
+JUDGED = 32
 SHOWN = 12
 
 
@@ -81,7 +81,8 @@ def score_outputs(
             "rank": summary(places[chosen]),
         }
 
-    judged = mask_scores(outputs[:JUDGED], foregrounds[:JUDGED], judge, report, name)
+    every = max(1, len(outputs) // JUDGED)
+    judged = mask_scores(outputs[::every], foregrounds[::every], judge, report, name)
     return {
         "pictures": len(outputs),
         "layers": all(each.foreground is not None for each in outputs),

@@ -9,6 +9,7 @@ from typing import Any
 from multiplane.evaluation.assets import ReferenceAssets
 from multiplane.evaluation.bench import Judges, Report
 from multiplane.evaluation.prompts import fixed_prompts
+from multiplane.evaluation.retrieval import Gallery
 from multiplane.evaluation.sheets import save_sheet
 from multiplane.evaluation.suite import write_json
 from multiplane.evaluation.text2layer import (
@@ -23,6 +24,13 @@ from multiplane.evaluation.text2layer_sets import names, reference_sets
 PART = "text2layer"
 REAL = 256  # composites in each reference set
 GALLERY_SIDE = 128  # of the drawings and assets that retrieval is fitted on
+
+
+def gallery_of(assets: ReferenceAssets) -> Gallery:
+    """The drawings that captions are ranked among. Centred on the held-out assets of the made
+    style, a tenth of the work of all training assets and near the same mean."""
+    alike = assets.heldout.vectors[assets.heldout.in_made_style]
+    return Gallery.fit(assets.drawings.vectors, assets.drawings.pool.concepts, alike)
 
 
 def run_protocol(
@@ -42,7 +50,7 @@ def run_protocol(
         for name, folder in models.items()
     }
     features = judges.features
-    gallery = ReferenceAssets(shards / "assets", GALLERY_SIDE, features).gallery
+    gallery = gallery_of(ReferenceAssets(shards / "assets", GALLERY_SIDE, features))
     references = described_sets(reference_sets(shards / "assets", side, REAL), features)
     found = {
         "setting": {"side": side, "captions": len(prompts), "features": features.name},

@@ -28,7 +28,7 @@ from multiplane.training.matting_losses import mask_loss
 from multiplane.training.run import RunConfig, TrainingRun, compile_parts, step_generator
 from multiplane.training.scenes import SceneFeed
 from multiplane.training.sheets import write_sheet
-from multiplane.training.two_layers import draw_two_layers, layer_figures
+from multiplane.training.two_layers import SHOWN_FROM, draw_two_layers, layer_figures
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Config:
     lpips: Literal["vgg", "alex"] = "vgg"
     lpips_weight: float = 1.0
     mask_weight: float = 1.0
+    shown_weight: float = 0.0
     kl_weight: float = 1e-3
     adversary: AdversaryConfig | None = field(default_factory=AdversaryConfig)
     adversary_weight: float = 0.05
@@ -118,6 +119,10 @@ def main(path: Path) -> None:
         kl = divergence.mean() / noise[0].numel()
         loss = absolute + config.lpips_weight * perceptual + config.mask_weight * mask
         loss = loss + config.kl_weight * kl
+        if config.shown_weight:
+            held = (true.mask > SHOWN_FROM).expand_as(true.foreground)
+            shown = (made.foreground - true.foreground).abs()[held].mean()
+            loss = loss + config.shown_weight * shown
         if adversary is not None:
             opinion = adversary.judge(step, reals, fakes)
             loss = loss + count * config.adversary_weight * opinion
