@@ -30,15 +30,9 @@ CONTEXT = 0.25  # of the hole's box that its surroundings add when features are 
 
 def unknown_band(alpha: Float, reach: int = BAND) -> NDArray[np.bool_]:
     """Where alpha is soft, and within `reach` pixels of where it crosses one half."""
-    from scipy import ndimage
-
     solid = alpha >= THRESHOLD
-    if solid.all() or not solid.any():
-        return (alpha > OUTSIDE) & (alpha < INSIDE)
-    inside = np.asarray(ndimage.distance_transform_edt(solid))
-    outside = np.asarray(ndimage.distance_transform_edt(~solid))
-    near = inside + outside <= reach
-    return near | ((alpha > OUTSIDE) & (alpha < INSIDE))
+    soft = (alpha > OUTSIDE) & (alpha < INSIDE)
+    return soft | (dilated(solid, reach) & dilated(~solid, reach))
 
 
 def hole_of(alpha: Float) -> NDArray[np.bool_]:
