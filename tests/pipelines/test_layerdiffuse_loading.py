@@ -16,7 +16,7 @@ from multiplane.pipelines.layerdiffuse import LayerDiffusePipeline, LayerDiffuse
 from multiplane.pipelines.layerdiffuse.mode_weights import MergedWeights
 from multiplane.pipelines.layerdiffuse.pipeline import LayeredPipeline
 from multiplane.pipelines.layerdiffuse.transparency_files import load_decoder, load_encoder
-from small_diffusion import sd15, sdxl
+from small_diffusion import controlnet, sd15, sdxl
 from small_layerdiffuse import (
     QUICK,
     generator,
@@ -63,7 +63,13 @@ def reloaded(pipeline: Any, folder: Path) -> Any:
 
 
 def test_sd15_is_the_same_after_saving(one: LayerDiffusePipeline, tmp_path: Path) -> None:
-    again = reloaded(one, tmp_path)
+    one.register_modules(controlnet=controlnet(one.unet))
+    try:
+        again = reloaded(one, tmp_path)
+    finally:
+        net, _ = one.controlnet, one.register_modules(controlnet=None)
+    for name, value in net.state_dict().items():
+        assert torch.equal(again.controlnet.state_dict()[name], value)
     assert set(again.mode_weights) == set(one.mode_weights)
     # Image to image runs both transparency networks.
     more = {"image": picture(64, 64), "strength": 0.8}

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from multiplane.core.condition_image import condition_image
 from multiplane.core.pixels import resize
 from multiplane.pipelines.layerdiffuse import HiresFix
 from multiplane.pipelines.layerdiffuse.codec import PlaneCodec, pasted
@@ -197,10 +198,51 @@ def test_hires_fix_without_a_step_is_the_first_pass_enlarged(
 
 def test_a_condition_of_another_size_is_fitted(pipelines: dict[str, LayeredPipeline]) -> None:
     large = picture(128, 128, 3)
-    made = call(pipelines["sd15"], "bg2fg", planes={"background": large}, width=64, height=64)
-    small = fit_size(read_pictures("background", large), (64, 64))
-    same = call(pipelines["sd15"], "bg2fg", planes={"background": small}, width=64, height=64)
-    assert np.array_equal(made.images, same.images)
+    more = {"width": 64, "height": 64, "output_type": "latent"}
+    made = call(pipelines["sd15"], "bg2fg", planes={"background": large}, **more)
+    small = condition_image(large[0].permute(1, 2, 0).numpy(), 64, 64)
+    same = call(pipelines["sd15"], "bg2fg", planes={"background": small}, **more)
+    torch.testing.assert_close(made.images, same.images, rtol=1e-5, atol=1e-5)
+    cut = call(pipelines["sd15"], "bg2fg", planes={"background": large[..., :64, :64]}, **more)
+    assert not torch.allclose(made.images, cut.images, atol=1e-2)
+
+
+def test_a_vae_that_overflows_in_half_is_not_run_in_half() -> None:
+    pipeline = small_sd15_pipeline()
+    pipeline.vae.to(torch.float16)
+    with pipeline.precise_vae() as vae:
+        assert vae.vae.dtype == torch.float32
+    assert pipeline.vae.dtype == torch.float16
+    pipeline.vae.register_to_config(force_upcast=False)
+    with pipeline.precise_vae() as vae:
+        assert vae.vae.dtype == torch.float16
+
+
+@pytest.mark.parametrize(("weight", "flagged"), [(-2.0, True), (2.0, False)])
+def test_a_safety_checker_clears_every_plane(weight: float, flagged: bool) -> None:
+    """weight: what a likeness (-1..1) to a concept must exceed."""
+    checker, extractor = safety_checker(weight)
+    pipeline = small_sd15_pipeline(safety_checker=checker, feature_extractor=extractor)
+    made = call(pipeline, "joint", width=64, height=64)
+    assert made.nsfw_content_detected == [flagged]
+    for plane in made.planes.values():
+        assert (plane.max() == 0) is np.bool_(flagged)
+
+
+def safety_checker(weight: float) -> tuple[Any, Any]:
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig, CLIPImageProcessor
+
+    from small_diffusion import image_encoder
+
+    vision = image_encoder().config
+    config = CLIPConfig(vision_config=vision.to_dict(), projection_dim=32)
+    checker = StableDiffusionSafetyChecker(config).eval()
+    for name in ("concept_embeds", "special_care_embeds"):
+        getattr(checker, name).data.normal_(generator=generator())
+        getattr(checker, f"{name}_weights").data.fill_(weight)
+    sides = {"height": 32, "width": 32}
+    return checker, CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=sides)
 
 
 def test_grey_is_judged_where_the_picture_is_clear() -> None:

@@ -53,12 +53,12 @@ class PlaneCodec:
                 )
             return torch.cat([vae.encode(one[None]) for one in padded])
 
-    def condition(self, rgba: Tensor) -> Tensor:
-        """A given plane as the weights were trained on it: laid over grey, scaled latents of the
-        plain VAE (the posterior's mean), (N, C, h, w)."""
-        padded = self.canvas.inward(rgba).to(self.pipeline._execution_device)
+    def condition(self, rgb: Tensor) -> Tensor:
+        """A given plane as `shown_to_model` makes it, (N, 3, height, width) -> scaled latents of
+        the plain VAE (the posterior's mean), (N, C, h, w)."""
+        padded = self.canvas.inward(rgb).to(self.pipeline._execution_device)
         with self.pipeline.precise_vae() as vae:
-            return encode_flat(vae, on_grey(padded))
+            return encode_flat(vae, padded)
 
     def latent_mask(self, keep: Tensor) -> Tensor:
         """(N, 1, height, width) -> (N, 1, h, w): a cell stays where all of its pixels do."""

@@ -97,7 +97,9 @@ def read_control(
     if images is None:
         return {}
     if nets == 0:
-        raise ValueError("control_image needs a ControlNet: set pipeline.controlnet first")
+        raise ValueError(
+            "control_image needs a ControlNet: pipeline.register_modules(controlnet=...) first"
+        )
     read = {}
     for name, own in per_plane(images, workflow.streams).items():
         each = [own] if nets == 1 else list(own)

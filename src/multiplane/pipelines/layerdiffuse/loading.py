@@ -160,10 +160,13 @@ class LayerWeights:
         for weights in self.mode_weights.values():
             weights.forget()
 
-    def save_pretrained(self, save_directory: str | os.PathLike[str], **options: Any) -> None:
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], *arguments: Any, **options: Any
+    ) -> None:
         """As diffusers, with the transparency networks and every loaded mode's weights."""
         self.detach_mode()
-        super().save_pretrained(save_directory, **options)  # pyright: ignore[reportAttributeAccessIssue]
+        base: Any = super()
+        base.save_pretrained(save_directory, *arguments, **options)
         folder = Path(save_directory) / FOLDER
         index = {}
         for mode, weights in self.mode_weights.items():
@@ -174,11 +177,14 @@ class LayerWeights:
                 partial.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def from_pretrained(cls, source: str | os.PathLike[str], **options: Any) -> Self:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, **options: Any
+    ) -> Self:
         """As diffusers; from a folder of `save_pretrained`, its modes too. From the hub, or a base
         model's own folder, modes and transparency networks are loaded afterwards."""
-        pipeline = super().from_pretrained(source, **options)  # pyright: ignore[reportAttributeAccessIssue]
-        folder = Path(source) / FOLDER
+        base: Any = super()
+        pipeline = base.from_pretrained(pretrained_model_name_or_path, **options)
+        folder = Path(str(pretrained_model_name_or_path)) / FOLDER
         if (folder / INDEX).is_file():
             index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
             for mode, how in index.items():

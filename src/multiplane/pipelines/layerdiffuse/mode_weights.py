@@ -51,7 +51,8 @@ def move(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:
 class MergedWeights:
     """SDXL: deltas of the UNet's own tensors. weight: what they are multiplied by, 0..2.
 
-    The merged tensors stay in memory between runs; changing sides moves pointers."""
+    The merged tensors stay in memory between runs; changing sides moves pointers. Whoever writes to
+    the UNet's own weights in between calls `forget` (fusing a LoRA through the pipeline does)."""
 
     weights: LoadedWeights
     weight: float = 1.0

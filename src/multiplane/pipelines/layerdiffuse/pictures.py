@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from multiplane.core.condition_image import condition_image
 from multiplane.core.pixels import resize, to_float, to_u8
 from multiplane.core.request import MAX_SIDE
 from multiplane.pipelines.layerdiffuse.modes import TRANSPARENT
@@ -98,7 +99,8 @@ def _channels_first(name: str, picture: Any) -> Tensor:
             f"{name} is a {type(picture).__name__}: give a PIL picture, a numpy array or a tensor"
         )
     _need_unit(name, values)
-    return values if values.ndim == 4 else values[None]
+    # One memory layout whatever it was given as: convolutions round by it.
+    return (values if values.ndim == 4 else values[None]).contiguous()
 
 
 def _need_unit(name: str, values: Tensor) -> None:
@@ -122,6 +124,15 @@ def fit_size(pictures: Tensor, size: tuple[int, int]) -> Tensor:
     scaled = [resize(one.permute(1, 2, 0).numpy(), cover) for one in pictures]
     stack = torch.from_numpy(np.stack(scaled)).permute(0, 3, 1, 2)
     return stack[..., y : y + height, x : x + width].contiguous()
+
+
+def shown_to_model(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+    """Given planes (N, 4, H, W) as conditions: over mid grey, brought to size = (width, height) the
+    published way, (N, 3, height, width); (1, ...) where one picture serves all."""
+    width, height = size
+    different = pictures[:1] if pictures.stride(0) == 0 else pictures
+    made = [condition_image(one.permute(1, 2, 0).numpy(), height, width) for one in different]
+    return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).contiguous().clamp(0, 1)
 
 
 @dataclass(frozen=True)

@@ -297,5 +297,6 @@ class LayeredPipeline(LayerWeights, DiffusionPipeline):
         raise NotImplementedError
 
     def _conditions(self, mode: Mode, given: list[Tensor], codec: PlaneCodec) -> Conditions:
-        """The given planes, (count, 4, height, width) each in the mode's order, for the UNet."""
+        """The given planes in the mode's order, (1 or count, 3, height, width) each as
+        `shown_to_model` makes them, for the UNet."""
         raise NotImplementedError

@@ -17,7 +17,7 @@ from multiplane.pipelines.layerdiffuse.denoise import Denoising
 from multiplane.pipelines.layerdiffuse.modes import Mode
 from multiplane.pipelines.layerdiffuse.noise import Kept, begin, draw, generators_for, times
 from multiplane.pipelines.layerdiffuse.output import MadePictures
-from multiplane.pipelines.layerdiffuse.pictures import PaddedCanvas, fit_size
+from multiplane.pipelines.layerdiffuse.pictures import PaddedCanvas, fit_size, shown_to_model
 from multiplane.pipelines.layerdiffuse.predict import NoisePredictor
 from multiplane.pipelines.layerdiffuse.settings import PICTURE_STRENGTH, Settings
 from multiplane.pipelines.layerdiffuse.text import Branch, interleaved, prompts_of
@@ -50,8 +50,8 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the given pictures become. concat: latents that follow the noisy ones. announce: as
-    `NoisePredictor` has it."""
+    """What the given pictures become. concat: latents (1 or count, C, h, w) that follow the noisy
+    ones. announce: as `NoisePredictor` has it."""
 
     concat: Tensor | None = None
     announce: Callable[[int], None] | None = None
@@ -188,14 +188,19 @@ class ModeRun:
 
     def _predictor(self) -> NoisePredictor:
         pipeline, settings = self.pipeline, self.settings
-        given = [fit_size(self.inputs.given[name], self._size) for name in self.mode.conditions]
+        given = [
+            shown_to_model(self.inputs.given[name], self._size) for name in self.mode.conditions
+        ]
         conditions = pipeline._conditions(self.mode, given, self._codec)
+        concat = conditions.concat
+        if concat is not None:
+            concat = concat.expand(settings.count, -1, -1, -1)
         return NoisePredictor(
             pipeline.unet,
             self.scheduler,
             self._branches(),
             settings.guidance,
-            conditions.concat,
+            concat,
             self._control(),
             conditions.announce,
             pipeline._guidance_embedding(settings.count * len(self.mode.streams)),

@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from multiplane.models.latent_transparency import OffsetEncoder, TransparencyDecoder
-from multiplane.pipelines.layerdiffuse.codec import PlaneCodec, on_grey
+from multiplane.pipelines.layerdiffuse.codec import PlaneCodec
 from multiplane.pipelines.layerdiffuse.mode_weights import SharingWeights
 from multiplane.pipelines.layerdiffuse.modes import SD15_WORKFLOWS, Mode
 from multiplane.pipelines.layerdiffuse.output import MadePictures
@@ -107,10 +107,7 @@ class LayerDiffusePipeline(LayeredPipeline, StableDiffusionPipeline):
             return Conditions()
         weights = self.mode_weights[mode.name]
         assert isinstance(weights, SharingWeights)
-        pictures = codec.canvas.inward(given[0])
-        if bool((pictures == pictures[:1]).all()):
-            pictures = pictures[:1]  # one signal serves the batch
-        images = on_grey(pictures).to(self._execution_device) * 2 - 1
+        images = codec.canvas.inward(given[0]).to(self._execution_device) * 2 - 1
         return Conditions(announce=weights.announcer(images))
 
     def _flagged(self, made: MadePictures) -> list[bool] | None:

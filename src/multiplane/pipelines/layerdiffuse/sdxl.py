@@ -137,5 +137,5 @@ class LayerDiffuseXLPipeline(LayeredPipeline, StableDiffusionXLPipeline):
         """Latents of the given planes in the order of the mode, behind the noisy ones."""
         if not given:
             return Conditions()
-        latents = [codec.condition(plane) for plane in given]
+        latents = torch.broadcast_tensors(*(codec.condition(plane) for plane in given))
         return Conditions(concat=torch.cat(latents, dim=1).to(self.unet.dtype))
