@@ -21,6 +21,7 @@ from multiplane.evaluation.latent_transparency import Sources, evaluate, load
 from multiplane.models.text_encoder import write_quantized
 from multiplane.recipes import latent_transparency, layerdiffuse, rgb_vae
 from multiplane.training import checkpoint
+from multiplane.training.lpips import LPIPS
 from small_world import write_shards, write_text_encoder
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -138,11 +139,18 @@ def test_the_vae_is_a_diffusers_folder_with_its_scale(world: Path) -> None:
     assert "heldout_psnr" in logged(world, "vae")[-1]
 
 
-def test_the_vae_learns_with_a_discriminator_too(world: Path) -> None:
-    adversary = "adversary = {width = 8, depth = 1, start = 2}"
+def test_the_vae_learns_with_a_discriminator_and_lpips_too(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distance = LPIPS("alex")
+    torch.nn.init.ones_(distance.heads[0])
+    monkeypatch.setattr(LPIPS, "from_package", lambda net: distance)
+    adversary = 'lpips = "alex"\nadversary = {width = 8, depth = 1, start = 2}'
     rgb_vae.main(write_config(world, VAE, "vae_judged", adversary=adversary))
     records = [record for record in logged(world, "vae_judged") if "loss" in record]
     assert ["discriminator" in record for record in records] == [False, False, True, True]
+    plain = [record for record in logged(world, "vae") if "loss" in record]
+    assert records[0]["loss"] > plain[0]["loss"] + 1e-3  # the same pictures, and the distance
 
 
 def test_transparency_leaves_the_vae_alone_and_resumes_exactly(world: Path) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
@@ -26,6 +26,7 @@ from multiplane.training.adversarial import Adversary, AdversaryConfig
 from multiplane.training.feed import FeedConfig, load_feed
 from multiplane.training.flat_pictures import draw_flat
 from multiplane.training.losses import gradient_error, psnr
+from multiplane.training.lpips import LPIPS
 from multiplane.training.run import RunConfig, TrainingRun, compile_parts, step_generator
 from multiplane.training.scenes import SceneFeed
 from multiplane.training.sheets import opaque, write_sheet
@@ -46,8 +47,8 @@ class VAEConfig:
 class Config:
     """batch: pictures a step. gradient_weight: of `gradient_error`. kl_weight: of the divergence
     from a unit normal, a latent number, reached over kl_warmup steps; at once, it silences the
-    latents before the decoder listens to them. adversary: a patch discriminator, none by default;
-    its weight in the loss."""
+    latents before the decoder listens to them. lpips: the network of the perceptual distance, none
+    by default, and its weight. adversary: a patch discriminator, none by default; its weight."""
 
     run: RunConfig
     feed: FeedConfig
@@ -56,6 +57,8 @@ class Config:
     gradient_weight: float = 0.5
     kl_weight: float = 1e-5
     kl_warmup: int = 400
+    lpips: Literal["alex", "vgg"] | None = None
+    lpips_weight: float = 0.5
     adversary: AdversaryConfig | None = None
     adversary_weight: float = 0.05
 
@@ -127,6 +130,7 @@ def main(path: Path) -> None:
         compile_parts(vae.encoder, vae.decoder)
     adversary = Adversary(config.adversary, 3) if config.adversary else None
     run = TrainingRun(config.run, NoisyPass(vae), nn.Identity(), to_table(config), adversary)
+    lpips = LPIPS.from_package(config.lpips).to(run.device) if config.lpips else None
     feed, _ = load_feed(config.feed, "train", None, run.device)
     heldout, _ = load_feed(config.feed, "heldout", None, run.device)
 
@@ -141,6 +145,8 @@ def main(path: Path) -> None:
         absolute = (decoded - target).abs().mean()
         loss = absolute + config.gradient_weight * gradient_error(decoded, target)
         loss = loss + config.kl_weight * min(1.0, step / config.kl_warmup) * kl
+        if lpips is not None:
+            loss = loss + config.lpips_weight * lpips(decoded, target).mean()
         if adversary is not None:
             loss = loss + config.adversary_weight * adversary.judge(step, target, decoded)
         figures = {"psnr": psnr(from_model(decoded.detach()), pictures), "kl": kl.item()}
