@@ -123,10 +123,8 @@ def draw_previews(pipeline: Text2LayerPipeline, prompts: tuple[str, ...], path: 
     write_sheet(rows, path)
 
 
-def main(path: Path) -> None:
+def train(config: Config) -> None:
     """Train to `run.steps` and write the pipeline with the averaged weights to `run.out`/model."""
-    config = read_config(Config, path)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.manual_seed(config.run.seed)  # the initial weights
     unet = build_unet(config.model)
     if config.run.compile:
@@ -162,6 +160,12 @@ def main(path: Path) -> None:
     if run.accelerator.is_main_process:
         run.ema.copy_to(unet)
         pipeline.save_pretrained(config.run.out / "model", config.text_encoder)
+
+
+def main(path: Path) -> None:
+    """`train` with the configuration in `path`."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    train(read_config(Config, path))
 
 
 if __name__ == "__main__":

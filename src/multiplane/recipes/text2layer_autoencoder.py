@@ -87,10 +87,8 @@ def settle(model: CaT2IAutoencoder, feed: SceneFeed, batches: int, count: int) -
     model.eval()
 
 
-def main(path: Path) -> None:
+def train(config: Config) -> None:
     """Train to `run.steps` and write the averaged weights to `run.out`/autoencoder."""
-    config = read_config(Config, path)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.manual_seed(config.run.seed)  # the initial weights
     model = CaT2IAutoencoder(config.model)
     if config.run.compile:
@@ -145,6 +143,12 @@ def main(path: Path) -> None:
         run.ema.copy_to(model)
         settle(model, feed, 24, 32)
         save_network(model, config.run.out / "autoencoder", to_table(config.model))
+
+
+def main(path: Path) -> None:
+    """`train` with the configuration in `path`."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    train(read_config(Config, path))
 
 
 if __name__ == "__main__":
