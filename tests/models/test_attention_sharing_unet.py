@@ -262,7 +262,7 @@ def test_the_mark_chooses_the_half_whose_text_is_overwritten() -> None:
 
 def test_save_and_load(tmp_path: Path) -> None:
     unet = small_sd15_unet()
-    sharing = sharing_for(unet, 2, control=True)
+    sharing = sharing_for(unet, 2)
     sharing.save_pretrained(tmp_path)
     again = AttentionSharing.from_pretrained(tmp_path)
     assert dict(again.config)["widths"] == dict(sharing.config)["widths"]
@@ -271,7 +271,8 @@ def test_save_and_load(tmp_path: Path) -> None:
 
 
 def test_published_keys_round_trip_and_a_part_is_refused() -> None:
-    sharing = sharing_for(small_sd15_unet(), 2, control=True)
+    with torch.device("meta"):
+        sharing = AttentionSharing.for_unet(small_sd15_unet(), 2, rank=4, control=True)
     published = sharing.published_state()
     assert set(from_published_keys(published)) == set(sharing.state_dict())
     again = AttentionSharing.from_published(published)
