@@ -175,6 +175,16 @@ SOURCES: dict[str, Package] = {
         licence_class="test",
         use="photographic cut-outs for the scenes of the cutout evaluation, never trained on",
     ),
+    "opencv-photos": Package(
+        registry="apt",
+        name="opencv-doc",
+        version="4.6.0+dfsg-12",
+        sha256="4b12681df35878207ac7097dc66184b2ae552e4bf4ddd2af04a0f03ed0b8682a",
+        size=95_715_012,
+        licence="Apache-2.0 (OpenCV's samples and documentation)",
+        licence_class="test",
+        use="photographs that decompose is shown on, never trained on",
+    ),
 }
 
 # What each part of the program needs, for fetching ahead of time.

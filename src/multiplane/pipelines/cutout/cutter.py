@@ -39,19 +39,23 @@ class Cut:
 
 
 class Stages:
-    """Wall-clock seconds of named stages, and whom to tell when one begins."""
+    """Seconds of named stages by `clock`, and whom to tell when one begins."""
 
-    def __init__(self, began: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        began: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.seconds: dict[str, float] = {}
-        self._began = began
+        self._began, self._clock = began, clock
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         if self._began is not None:
             self._began(name)
-        start = time.perf_counter()
+        start = self._clock()
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + self._clock() - start
 
 
 class Cutter:

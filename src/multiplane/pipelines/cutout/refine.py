@@ -143,7 +143,7 @@ def _conjugate_gradients(
 ) -> Float:
     """Minimise a' L a + sum(hold c (a - coarse)^2) over the unknown pixels, the others `known`;
     c = (2 coarse - 1)^2 is how sure the matte is of a pixel."""
-    model = _LocalLinear(picture, config.window, config.epsilon)
+    model = LocalLinear(picture, config.window, config.epsilon)
     trust = np.where(unknown, hold * (2.0 * coarse - 1.0) ** 2, np.float32(0.0))
 
     def system(values: Float) -> Float:
@@ -173,7 +173,7 @@ def _dot(one: Float, other: Float) -> float:
     return float(np.einsum("hw,hw->", one, other, dtype=np.float64))
 
 
-class _LocalLinear:
+class LocalLinear:
     """Fits values = a . colour + b in every window of a picture, and averages the fits: one step
     of the guided filter (He, Sun and Tang 2013). values - smooth(values) is the matting Laplacian
     of these windows times values."""
@@ -236,7 +236,7 @@ def _enlarge(picture: Float, small: Float, alpha: Float, config: RefineConfig) -
     """(H, W): the alpha of the small picture at the size of `picture`. Where it is soft it follows
     the large picture's colours by the small one's local linear model; elsewhere it is 0 or 1."""
     height, width = picture.shape[:2]
-    model = _LocalLinear(small, config.window, config.epsilon)
+    model = LocalLinear(small, config.window, config.epsilon)
     slope, offset = model.fit(alpha)
     enlarged = resize_channels(alpha, (width, height))
     soft = (alpha > 0.0) & (alpha < 1.0)
