@@ -149,7 +149,7 @@ def rows(
 
 
 def mark_memory() -> None:
-    """Let the process's memory peak start anew from what it holds now. Does nothing but on Linux."""
+    """Let the process's memory peak start anew from what it holds now; Linux only."""
     if platform.system() == "Linux":
         ctypes.CDLL(None).malloc_trim(0)  # give back what earlier calls left in the heap
         Path("/proc/self/clear_refs").write_text("5")
@@ -172,9 +172,7 @@ def measure(ways: dict[str, Decode], size: int, rounds: int) -> dict[str, dict[s
     picture = F.interpolate(picture, size=(size, size), mode="bicubic").clamp(0, 1)
     latent = torch.randn(1, 4, size // 8, size // 8, generator=generator)
     kinds = ("seconds", "cpu_seconds", "peak_mib")
-    figures: dict[str, dict[str, float]] = {
-        name: {kind: math.inf for kind in kinds} for name in ways
-    }
+    figures = {name: dict[str, float]() for name in ways}
     results: dict[str, Tensor] = {}
     for turn in range(rounds):
         for name, decode in ways.items():
@@ -183,7 +181,7 @@ def measure(ways: dict[str, Decode], size: int, rounds: int) -> dict[str, dict[s
             results[name] = decode(picture, latent)
             spent = time.perf_counter() - wall, time.process_time() - cpu, peak_mib() - held
             for key, value in zip(kinds, spent, strict=True):
-                figures[name][key] = min(figures[name][key], value)
+                figures[name][key] = min(figures[name].get(key, math.inf), value)
         print(f"round {turn + 1} of {rounds} done", flush=True)
     for name in ways:
         figures[name]["drift"] = float((results[name] - results[PLAIN]).abs().max())
