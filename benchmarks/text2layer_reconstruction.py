@@ -1,7 +1,7 @@
 """How well each autoencoder of Text2Layer's comparison gives a scene's two layers back.
 
     python benchmarks/text2layer_reconstruction.py --shards shards/assets --out reconstruction \
-        joint=runs/text2layer_autoencoder/autoencoder separate=runs/rgb_vae/vae
+        joint=runs/text2layer/autoencoder-joint/autoencoder separate=runs/rgb_vae/vae
 
 FORM=FOLDER, or NAME:FORM=FOLDER for two of one form. Writes reconstruction.json and a sheet; the
 scenes are held out, drawn by a fixed seed, and the same for all.
