@@ -113,6 +113,23 @@ def test_pip_with_a_real_client(
     assert files_under(folder) == members
 
 
+def test_a_source_archive_of_another_checksum_is_never_built(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pip runs an archive's own code to learn its name: here that code would leave a mark."""
+    mark = tmp_path / "was-run"
+    setup = f"import pathlib; pathlib.Path({str(mark)!r}).touch()".encode()
+    data = tar_bytes({"fake-pkg-1.2.3/setup.py": setup})
+    shelf = tmp_path / "sources"
+    shelf.mkdir()
+    (shelf / "fake-pkg-1.2.3.tar.gz").write_bytes(data)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(shelf))
+    with pytest.raises(FetchError, match="HASHES"):
+        fetch(package(data, "pip", "fake-pkg", sha256="0" * 64, sdist=True))
+    assert not mark.exists()
+
+
 def test_a_wrong_checksum_is_refused(cache: Path, clients: Path, tmp_path: Path) -> None:
     data = tar_bytes(FILES)
     stand_in(clients, "npm", served(tmp_path, data + b"!", "fake.tgz"))

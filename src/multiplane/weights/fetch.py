@@ -166,7 +166,7 @@ def _pip_requirement(package: Package, folder: Path) -> list[str]:
     requirement = f"{package.name}=={package.version}"
     if not package.sdist:
         return ["--only-binary=:all:", requirement]
-    wanted = folder.parent / f".{package.folder_name}.requirement"
+    wanted = folder / "asked" / "requirement.txt"  # a folder below, beside the archive to come
     write_bytes(wanted, f"{requirement} --hash=sha256:{package.sha256}\n".encode())
     return ["--no-binary=:all:", "--require-hashes", "--requirement", str(wanted)]
 
