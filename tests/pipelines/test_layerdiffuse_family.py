@@ -170,6 +170,34 @@ def test_inpainting_keeps_bytes(xl: Model) -> None:
     assert not np.array_equal(made[:, 36:], GIVEN["foreground"][:, 36:])
 
 
+def test_the_base_alone_paints_and_inpaints(xl: Model) -> None:
+    """A flat picture is the base's own, whatever weights are there; kept pixels stay."""
+    flat = xl.generate(composite="a street", foreground=None, background=None, size=SIZE, seed=4)
+    pipeline = xl.family.pipeline
+    plain = StableDiffusionXLPipeline(
+        **{k: v for k, v in pipeline.components.items() if not k.startswith(("transp", "control"))},
+        add_watermarker=False,
+    )
+    alone = plain(
+        "a street",
+        negative_prompt="bad, ugly",
+        width=128,
+        height=64,
+        num_inference_steps=2,
+        guidance_scale=7.0,
+        generator=torch.Generator().manual_seed(4),
+        output_type="np",
+    ).images[0]
+    inner = alone[4:60, 28:100]  # the picture lies in the middle of one of 128 x 64
+    assert np.abs(flat.layers[0].pixels[..., :3] / 255 - inner).max() < 2 / 255
+    mask = np.zeros((SIZE[1], SIZE[0]), np.uint8)
+    mask[:20] = 255
+    kept = xl.generate(
+        composite=GIVEN["composite"], foreground=None, background=None, mask=mask, seed=4
+    )
+    assert np.array_equal(kept.layers[0].pixels[20:], GIVEN["composite"][20:])
+
+
 def test_a_control_steers_and_needs_its_net(xl: Model) -> None:
     edges = np.zeros((SIZE[1], SIZE[0]), np.uint8)
     edges[20:30] = 255
@@ -218,7 +246,7 @@ def test_only_pairs_with_weights(xl_folder: Path, tmp_path: Path) -> None:
     text = text.replace(line, few).replace("vae_transparent", f"{xl_folder}/vae_transparent")
     path.write_text(text, encoding="utf-8")
     family = LayerDiffuseXLFamily.load(path)
-    assert family.tasks == frozenset()
+    assert family.tasks == {Task.of("-> composite")}  # what the base alone does
     with pytest.raises(RequestError, match="cannot do '-> foreground'"):
         Model(family).generate("a cat", size=SIZE)
 

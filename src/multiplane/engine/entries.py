@@ -40,6 +40,7 @@ _BUILT_IN = (
                 "background -> foreground composite",
                 "foreground composite -> background",
                 "background composite -> foreground",
+                "-> composite",
             )
         ),
         extra="multiplane[diffusers]",
@@ -55,6 +56,7 @@ _BUILT_IN = (
                 "-> foreground background composite",
                 "foreground -> background composite",
                 "background -> foreground composite",
+                "-> composite",
             )
         ),
         extra="multiplane[diffusers]",
@@ -77,6 +79,7 @@ _BUILT_IN = (
                 "composite -> foreground",
                 "foreground composite -> background",
                 "background composite -> foreground",
+                "-> composite",
             )
         ),
         extra="multiplane[cutout]",

@@ -18,7 +18,7 @@ from multiplane.core.request import LayerRequest, MadePlanes, Plane, RequestErro
 from multiplane.pipelines.layerdiffuse.build import build_pipeline, controlnet_of
 from multiplane.pipelines.layerdiffuse.config import LayerDiffuseConfig
 from multiplane.pipelines.layerdiffuse.defaults import SD15, SDXL
-from multiplane.pipelines.layerdiffuse.modes import Mode, Workflow
+from multiplane.pipelines.layerdiffuse.modes import Mode, Workflow, modes_of
 from multiplane.pipelines.layerdiffuse.output import LayerDiffuseOutput
 from multiplane.pipelines.layerdiffuse.pipeline import LayeredPipeline
 from multiplane.pipelines.layerdiffuse.request_options import RequestOptions
@@ -86,7 +86,7 @@ class LayerDiffuseFamily:
 
     @classmethod
     def _modes(cls) -> dict[str, Mode]:
-        return {m.name: m for w in cls.pipeline_class.workflows.values() for m in w.steps}
+        return modes_of(cls.pipeline_class.workflows)
 
     @property
     def tasks(self) -> frozenset[Task]:
@@ -102,7 +102,7 @@ class LayerDiffuseFamily:
         options = RequestOptions.of(request.options)
         workflow = self._workflow_of(request.task)
         for mode in workflow.steps:
-            self._load(mode.name)
+            self._load(mode)
         steps = request.steps or self.config.steps
         guidance = self.config.guidance if request.guidance is None else request.guidance
         call = {
@@ -221,7 +221,7 @@ class LayerDiffuseFamily:
 
     def _has(self, workflow: Workflow) -> bool:
         known = {*self.config.modes, *self.pipeline.mode_weights}
-        return all(mode.name in known for mode in workflow.steps)
+        return all(mode.name in known or not mode.adapted for mode in workflow.steps)
 
     def _workflow_of(self, task: Task) -> Workflow:
         for row in self.rows:
@@ -229,10 +229,11 @@ class LayerDiffuseFamily:
                 return self._workflow(row.workflow)
         raise RequestError(f"{self.name} has no weights for {str(task)!r}: name them in {CONFIG}")
 
-    def _load(self, mode: str) -> None:
-        if mode not in self.pipeline.mode_weights:
-            log.info("loading the %s weights: %s", mode, self.config.modes[mode])
-            self.pipeline.load_mode(mode, self.config.modes[mode])
+    def _load(self, mode: Mode) -> None:
+        if mode.adapted and mode.name not in self.pipeline.mode_weights:
+            source = self.config.modes[mode.name]
+            log.info("loading the %s weights: %s", mode.name, source)
+            self.pipeline.load_mode(mode.name, source)
 
     def _collect(
         self, request: LayerRequest, output: LayerDiffuseOutput, report: dict[str, Any]
@@ -268,6 +269,7 @@ class LayerDiffuseXLFamily(LayerDiffuseFamily):
         ("background -> foreground composite", "bg2fg"),
         ("foreground composite -> background", "fgblend2bg"),
         ("background composite -> foreground", "bgblend2fg"),
+        ("-> composite", "plain"),
     )
 
 
@@ -282,6 +284,7 @@ class LayerDiffuseSD15Family(LayerDiffuseFamily):
         ("-> foreground background composite", "joint"),
         ("foreground -> background composite", "fg2bg"),
         ("background -> foreground composite", "bg2fg"),
+        ("-> composite", "plain"),
     )
 
 

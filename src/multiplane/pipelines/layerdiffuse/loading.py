@@ -135,6 +135,8 @@ class LayerWeights:
         if self._attached == mode.name:
             return
         self.detach_mode()
+        if not mode.adapted:
+            return
         device = self._execution_device  # pyright: ignore[reportAttributeAccessIssue]
         self.mode_weights[mode.name].attach(self.unet, device)
         self._attached = mode.name

@@ -21,12 +21,13 @@ class Mode:
     streams: planes denoised together, in the order of the batch (the stream index runs fastest).
     conditions: given planes, in the order their latents follow the noisy ones (SDXL) or as the
     control signal (SD1.5). stop_at: part of the noise schedule, 0..1, after which the plain UNet
-    takes over without the conditions."""
+    takes over without the conditions. adapted: False for the base as it is."""
 
     name: str
     streams: tuple[str, ...]
     conditions: tuple[str, ...] = ()
     stop_at: float = 1.0
+    adapted: bool = True
 
     @property
     def transparent_streams(self) -> tuple[str, ...]:
@@ -78,9 +79,14 @@ def _table(rows: Sequence[Workflow]) -> Mapping[str, Workflow]:
     return MappingProxyType({row.name: row for row in rows})
 
 
+# The base alone: flat pictures, and what the layer-pairs data inpaints with.
+_PLAIN = Mode("plain", (COMPOSITE,), adapted=False)
 _TRANSPARENT = _mode("transparent")
 _FG2BLEND = _mode("fg2blend", "fg2ble")
 _BG2BLEND = _mode("bg2blend", "bg2ble")
+# The paper's two streams without a blend. No weights of it were published;
+# multiplane.recipes.layerdiffuse_layers trains them.
+_PAIR = Mode("pair", (FOREGROUND, "background"))
 # The authors advise stopping half way for this one: what the weights add late is the foreground's
 # ghost in the background.
 _FGBLEND2BG = _mode("fgblend2bg", "fgble2bg", stop_at=0.5)
@@ -93,7 +99,7 @@ SDXL_WORKFLOWS = _table(
     (
         *(
             _workflow(mode)
-            for mode in (_TRANSPARENT, _FG2BLEND, _BG2BLEND, _FGBLEND2BG, _BGBLEND2FG)
+            for mode in (_PLAIN, _TRANSPARENT, _FG2BLEND, _BG2BLEND, _FGBLEND2BG, _BGBLEND2FG)
         ),
         Workflow("fg2bg", (_FG2BLEND, _FGBLEND2BG), (None, _SECOND_STEP)),
         Workflow("bg2fg", (_BG2BLEND, _BGBLEND2FG), (None, _SECOND_STEP)),
@@ -104,7 +110,11 @@ SDXL_WORKFLOWS = _table(
     )
 )
 SD15_WORKFLOWS = _table(
-    tuple(_workflow(_mode(name)) for name in ("transparent", "joint", "fg2bg", "bg2fg"))
+    (
+        _workflow(_PLAIN),
+        *(_workflow(_mode(name)) for name in ("transparent", "joint", "fg2bg", "bg2fg")),
+        _workflow(_PAIR),
+    )
 )
 
 
@@ -116,5 +126,6 @@ def find(workflows: Mapping[str, Workflow], name: str) -> Workflow:
 
 
 def modes_of(workflows: Mapping[str, Workflow]) -> dict[str, Mode]:
-    """Every single mode in the table by name: each has weights of its own."""
-    return {mode.name: mode for row in workflows.values() for mode in row.steps}
+    """Every single mode in the table that has weights of its own, by name."""
+    steps = [mode for row in workflows.values() for mode in row.steps]
+    return {mode.name: mode for mode in steps if mode.adapted}

@@ -104,7 +104,7 @@ class LayeredPipeline(LayerWeights, DiffusionPipeline):
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
         **text: Any,
     ) -> LayerDiffuseOutput | tuple[Any]:
-        """Make the planes of `mode`; its weights must be loaded (`load_mode`).
+        """Make the planes of `mode`; its weights must be loaded (`load_mode`). "plain" is the base.
 
         prompt: for every plane that has none of its own. plane_prompts: by plane. join_prompts: a
         plane's own prompt followed by the global one, as the web interface does it, instead of
@@ -235,7 +235,7 @@ class LayeredPipeline(LayerWeights, DiffusionPipeline):
     def _check_weights(self, workflow: Workflow, output_type: str) -> None:
         """Raises ValueError when something the mode needs is not loaded."""
         for mode in workflow.steps:
-            if mode.name not in self.mode_weights:
+            if mode.adapted and mode.name not in self.mode_weights:
                 loaded = ", ".join(self.mode_weights) or "none"
                 raise ValueError(
                     f"mode {workflow.name!r} needs the {mode.name!r} weights, loaded are {loaded}: "
