@@ -185,7 +185,12 @@ def test_the_evaluation_has_every_way_and_every_figure(world: Path) -> None:
     assert report == json.loads((world / "figures" / "latent_transparency.json").read_text())
     for name in ("as they are", "see-through"):
         ways = report[name]["reconstruction"]
-        assert set(ways) == {"latent transparency", "alpha as a picture", "cut from grey"}
+        assert set(ways) == {
+            "latent transparency",
+            "its offset dropped",
+            "alpha as a picture",
+            "cut from grey",
+        }
         assert len({tuple(figures) for figures in ways.values()}) == 1
         assert all(0 <= figures["alpha mae"] <= 1 for figures in ways.values())
         assert len(report[name]["harm"]) == 3

@@ -8,7 +8,8 @@ few assets have of their own. Two other ways to get alpha through the same VAE s
 
 "cut from grey": the flat picture alone; a pixel is solid where its colour is far from mid grey, by
 the distance that errs least on training assets. "alpha as a picture": padded colour and alpha as
-two pictures, so twice the latents.
+two pictures, so twice the latents. "its offset dropped" is the trained decoder on the plain latent:
+what it can tell from the flat picture alone.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from multiplane.evaluation.suite import write_json
 from multiplane.models.frozen_vae import load_frozen_vae
 from multiplane.models.latent_transparency import OffsetEncoder, TransparencyDecoder
 from multiplane.models.planes import premultiply, unpremultiply
-from multiplane.models.transparent_vae import TransparentVAE, padded_picture
+from multiplane.models.transparent_vae import TransparentVAE, padded_picture, scale_latents
 from multiplane.training.latent_transparency import see_through
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,12 @@ def alpha_as_picture(model: TransparentVAE, straight: Tensor) -> Tensor:
     return torch.cat([color, alpha.mean(dim=1, keepdim=True)], dim=1)
 
 
+def offset_dropped(model: TransparentVAE, straight: Tensor) -> Tensor:
+    """The trained decoder on the VAE's plain latent: (B, 4, H, W) straight."""
+    mean, _ = model.posterior(flat(straight) * 2 - 1)
+    return model.decode(scale_latents(model.vae, mean))
+
+
 def channels_last(pictures: Tensor) -> Array:
     return pictures.permute(0, 2, 3, 1).double().numpy()
 
@@ -164,6 +171,7 @@ def evaluate(model: TransparentVAE, sources: Sources, out: Path) -> dict[str, An
         harm, decodes = harm_figures(model, truth)
         made = {
             "latent transparency": in_batches(lambda x: model.decode(model.encode(x)), truth),
+            "its offset dropped": in_batches(lambda x: offset_dropped(model, x), truth),
             "alpha as a picture": in_batches(lambda x: alpha_as_picture(model, x), truth),
             "cut from grey": cut_from_grey(decodes[0], threshold),
         }
