@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ from torch import Tensor, nn
 from multiplane.models.attention_sharing_unet import AttentionSharing
 from multiplane.models.latent_transparency import OffsetEncoder, TransparencyDecoder
 from multiplane.models.transparent_decode import DecodeOptions
-from multiplane.pipelines.layerdiffuse import LayerDiffusePipeline, LayerDiffuseXLPipeline
+from multiplane.pipelines.layerdiffuse import (
+    SD15_WORKFLOWS,
+    LayerDiffusePipeline,
+    LayerDiffuseXLPipeline,
+)
+from multiplane.pipelines.layerdiffuse.modes import modes_of
 from small_diffusion import sd15, sdxl, seeded
 
 QUICK = DecodeOptions(passes=1)
@@ -58,10 +64,13 @@ def sharing(unet: Any, frames: int, control: bool, seed: int = 3) -> AttentionSh
     return seeded(make, seed)
 
 
-def small_sd15_pipeline(**parts: Any) -> LayerDiffusePipeline:
-    """Every mode loaded."""
+def small_sd15_pipeline(
+    modes: Sequence[str] = tuple(modes_of(SD15_WORKFLOWS)), **parts: Any
+) -> LayerDiffusePipeline:
+    """These modes loaded; those for a given plane are large: control has its published widths."""
     pipeline = quiet(LayerDiffusePipeline(**{**sd15(), **transparency(), **parts}))
-    for index, (mode, row) in enumerate(pipeline.workflows.items()):
+    for index, mode in enumerate(modes):
+        row = pipeline.workflows[mode]
         units = sharing(pipeline.unet, len(row.streams), bool(row.conditions), 3 + index)
         pipeline.load_mode(mode, units)
     return pipeline

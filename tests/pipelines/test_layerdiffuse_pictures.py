@@ -36,7 +36,7 @@ from small_layerdiffuse import (
 @pytest.fixture(scope="module")
 def pipelines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LayeredPipeline]:
     return {
-        "sd15": small_sd15_pipeline(),
+        "sd15": small_sd15_pipeline(("transparent", "joint", "bg2fg")),
         "sdxl": small_sdxl_pipeline(tmp_path_factory.mktemp("weights")),
     }
 
@@ -208,7 +208,7 @@ def test_a_condition_of_another_size_is_fitted(pipelines: dict[str, LayeredPipel
 
 
 def test_a_vae_that_overflows_in_half_is_not_run_in_half() -> None:
-    pipeline = small_sd15_pipeline()
+    pipeline = small_sd15_pipeline(())
     pipeline.vae.to(torch.float16)
     with pipeline.precise_vae() as vae:
         assert vae.vae.dtype == torch.float32
@@ -222,7 +222,7 @@ def test_a_vae_that_overflows_in_half_is_not_run_in_half() -> None:
 def test_a_safety_checker_clears_every_plane(weight: float, flagged: bool) -> None:
     """weight: what a likeness (-1..1) to a concept must exceed."""
     checker, extractor = safety_checker(weight)
-    pipeline = small_sd15_pipeline(safety_checker=checker, feature_extractor=extractor)
+    pipeline = small_sd15_pipeline(("joint",), safety_checker=checker, feature_extractor=extractor)
     made = call(pipeline, "joint", width=64, height=64)
     assert made.nsfw_content_detected == [flagged]
     for plane in made.planes.values():
