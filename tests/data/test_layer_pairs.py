@@ -15,18 +15,19 @@ from PIL import Image
 
 from flat_family import CutOnlyFamily, FlatFamily, color_of
 from multiplane.core.request import LayerRequest, RequestError
-from multiplane.data import pair_shards
+from multiplane.data import kept_records
+from multiplane.data.kept_records import MAX_FAILURES, TooManyFailures
 from multiplane.data.layer_pairs import (
     LayerPair,
     PairConfig,
     Score,
     check_foreground,
-    disagreement,
     eroded,
     make_pair,
     set_down,
 )
-from multiplane.data.pair_shards import MAX_FAILURES, PairJob, TooManyFailures, build_pairs
+from multiplane.data.pair_shards import PairJob, build_pairs
+from multiplane.data.pictures import disagreement
 from multiplane.data.prompt_lists import BadPrompt, ScenePrompt
 from multiplane.data.shards import BrokenSource, read_shard
 
@@ -80,7 +81,7 @@ def test_by_planes_the_family_makes_the_rest_in_one_request() -> None:
     alpha = pair.foreground[..., 3:] / 255.0
     truth = pair.foreground[..., :3] * alpha + pair.background * (1 - alpha)
     assert np.abs(truth - pair.composite).max() <= 0.51
-    assert disagreement(pair)["max"] <= 0.51
+    assert disagreement(pair.foreground, pair.background, pair.composite)["max"] <= 0.51
 
 
 def test_the_same_seed_is_the_same_pair() -> None:
@@ -161,9 +162,15 @@ def test_the_disagreement_is_that_of_the_planes() -> None:
     composite = background.copy()
     composite[0, 0] = (200, 0, 0)
     pair = LayerPair(PROMPT, 0, foreground, background, composite)
-    assert disagreement(pair) == {"mean": 0.0, "max": 0.0}
+    assert disagreement(pair.foreground, pair.background, pair.composite) == {
+        "mean": 0.0,
+        "max": 0.0,
+    }
     composite[3, 3, 1] = 146
-    assert disagreement(pair) == {"mean": 2.0, "max": 96.0}
+    assert disagreement(pair.foreground, pair.background, pair.composite) == {
+        "mean": 2.0,
+        "max": 96.0,
+    }
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -308,4 +315,4 @@ def test_prompts_are_read_as_they_are_needed(tmp_path: Path) -> None:
     assert read == 5
     with pytest.raises(ValueError, match="no prompt"):
         build_pairs(PairJob(FlatFamily(), CONFIG), [], tmp_path / "none")
-    assert pair_shards.WORK not in {path.name for path in tmp_path.iterdir()}
+    assert kept_records.WORK not in {path.name for path in tmp_path.iterdir()}

@@ -27,7 +27,7 @@ from multiplane.core.composite import over
 from multiplane.core.family import Family
 from multiplane.core.pixels import resize, to_float, to_u8
 from multiplane.core.request import LayerRequest, Plane, RequestError, Task
-from multiplane.data.pictures import png
+from multiplane.data.pictures import disagreement, png
 from multiplane.data.prompt_lists import ScenePrompt
 from multiplane.data.shards import BrokenSource, Member
 from multiplane.engine import families_for
@@ -265,16 +265,6 @@ def judged(pair: LayerPair, scores: tuple[Score, ...]) -> LayerPair:
     )
 
 
-def disagreement(pair: LayerPair) -> dict[str, float]:
-    """How far over(foreground, background) is from the whole, in 8-bit steps: not nothing where the
-    whole was painted first, shadows and all."""
-    opaque = np.ones((*pair.background.shape[:2], 4), np.float32)
-    opaque[..., :3] = to_float(pair.background)
-    shown = over(to_float(pair.foreground), opaque)[..., :3] * 255
-    apart = np.abs(shown - pair.composite)
-    return {"mean": round(float(apart.mean()), 4), "max": round(float(apart.max()), 2)}
-
-
 def pair_members(pair: LayerPair, key: str, about: Mapping[str, Any]) -> list[Member]:
     """The members of a pair's sample, as scene shards have them. about: the model that made it."""
     prompt = pair.prompt
@@ -293,7 +283,7 @@ def pair_members(pair: LayerPair, key: str, about: Mapping[str, Any]) -> list[Me
         "seed": pair.seed,
         "size": pair.composite.shape[1::-1],
         "scores": dict(pair.scores),
-        "disagreement": disagreement(pair),
+        "disagreement": disagreement(pair.foreground, pair.background, pair.composite),
         "made": dict(about),
     }
     return [

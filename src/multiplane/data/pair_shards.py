@@ -4,9 +4,7 @@ once, a record that cannot be made noted and left behind."""
 from __future__ import annotations
 
 import itertools
-import json
-import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 from multiplane.core.config import to_table
 from multiplane.core.family import Family
 from multiplane.data.build import BuildProgress, hash_of, manifest_of
+from multiplane.data.kept_records import KeptRecords, drop_later
 from multiplane.data.layer_pairs import (
     PAIR_FORM,
     PairConfig,
@@ -30,20 +29,11 @@ from multiplane.data.prompt_lists import BadPrompt, PromptLine
 from multiplane.data.shards import (
     BrokenSource,
     Member,
-    Sample,
     ShardNote,
     finished_shard,
-    read_shard,
     write_json,
     write_shard,
 )
-
-WORK = ".records"  # finished records of the shard at hand
-MAX_FAILURES = 12  # so many in a row are no matter of the records
-
-
-class TooManyFailures(RuntimeError):
-    """Record after record failed: the model or the machine is at fault, not the records."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +84,8 @@ def build_pairs(
         write_json(out / "manifest.json", _manifest(job, notes))
     if not notes:
         raise ValueError(f"no prompt in {job.prompts or 'the list'}")
-    shutil.rmtree(out / WORK, ignore_errors=True)  # of a run killed right after a shard
-    _drop_later(out, {note.name for note in notes})
+    KeptRecords(out).clear()  # of a run killed right after a shard
+    drop_later(out, "scene-made-train-*.tar", {note.name for note in notes})
     return _manifest(job, notes)
 
 
@@ -117,17 +107,16 @@ def _shard(
     note = finished_shard(out, name, plan)
     if note is not None:
         return note
-    work = out / WORK
-    work.mkdir(exist_ok=True)
-    failed: list[Path] = []
+    kept = KeptRecords(out)
     for done, record in enumerate(records):
         if progress:
             first = int(records[0].key.rpartition("-")[2])
             progress(first + done, count or first + len(records), record.key)
-        failed = _make_record(job, record, work, failed)
-    samples = _packed(work, records)
+        if not kept.has(record.key, _plan(job, record)):
+            kept.keep(record.key, _plan(job, record), partial(_members, job, record))
+    samples = kept.packed(record.key for record in records)
     note = write_shard(out, name, samples, plan=plan, about=about)
-    shutil.rmtree(work)
+    kept.clear()
     return note
 
 
@@ -138,39 +127,6 @@ def _plan(job: PairJob, record: _Record) -> str:
     return hash_of([PAIR_FORM, job.about(), least, record.key, record.seed, prompt])
 
 
-def _make_record(job: PairJob, record: _Record, work: Path, failed: list[Path]) -> list[Path]:
-    """Make a record unless it is there; returns those that failed in a row, this one included.
-
-    A failure is kept as the reason its record is skipped; too many in a row are forgotten again, so
-    that the next run tries them anew."""
-    name, plan = f"{record.key}.tar", _plan(job, record)
-    if finished_shard(work, name, plan) is not None:
-        return failed
-    broke: list[Exception] = []
-
-    def make() -> list[Member]:
-        try:
-            return _members(job, record)
-        except BrokenSource:
-            raise
-        except (ValueError, RuntimeError, ArithmeticError) as error:
-            broke.append(error)
-            raise BrokenSource(f"{type(error).__name__}: {error}") from error
-
-    write_shard(work, name, [(record.key, make)], plan=plan, about={})
-    if not broke:
-        return []
-    failed = [*failed, work / name]
-    if len(failed) == MAX_FAILURES:
-        for path in failed:
-            path.with_name(f"{path.name}.json").unlink(missing_ok=True)
-        raise TooManyFailures(
-            f"the last {MAX_FAILURES} records all failed, {record.key} with "
-            f"{type(broke[0]).__name__}: {broke[0]}"
-        ) from broke[0]
-    return failed
-
-
 def _members(job: PairJob, record: _Record) -> list[Member]:
     if isinstance(record.prompt, BadPrompt):
         raise BrokenSource(f"line {record.prompt.line}: {record.prompt.reason}")
@@ -178,28 +134,7 @@ def _members(job: PairJob, record: _Record) -> list[Member]:
     return pair_members(pair, record.key, job.about())
 
 
-def _packed(work: Path, records: list[_Record]) -> Iterator[Sample]:
-    """The finished records as samples of their shard; a skipped one is skipped again."""
-    for record in records:
-        yield record.key, partial(_kept, work, record.key)
-
-
-def _kept(work: Path, key: str) -> list[Member]:
-    for _, members in read_shard(work / f"{key}.tar"):
-        return list(members.items())
-    note = json.loads((work / f"{key}.tar.json").read_text("utf-8"))
-    raise BrokenSource(note["skipped"][0][1])
-
-
 def _manifest(job: PairJob, notes: list[ShardNote]) -> dict[str, Any]:
     recipe = {"layer_pairs": job.about(), "seed": job.seed, "prompts": job.prompts}
     made = {"source": f"model:{job.family.name}@{job.family.version}", "use": "every plane"}
     return manifest_of(notes, recipe, [made])
-
-
-def _drop_later(out: Path, wanted: set[str]) -> None:
-    """Shards of an earlier, longer run."""
-    for note in out.glob("scene-made-train-*.tar.json"):
-        if note.name.removesuffix(".json") not in wanted:
-            (out / note.name.removesuffix(".json")).unlink(missing_ok=True)
-            note.unlink()

@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from multiplane.core.composite import over
+from multiplane.core.pixels import to_float
 from multiplane.data.records import Asset
 from multiplane.data.shards import BrokenSource, Member
 
@@ -123,3 +125,15 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=6)
     return buffer.getvalue()
+
+
+def disagreement(
+    foreground: NDArray[np.uint8], background: NDArray[np.uint8], composite: NDArray[np.uint8]
+) -> dict[str, float]:
+    """How far over(foreground, background) is from the whole picture, in 8-bit steps. foreground:
+    (H, W, 4) straight; the others (H, W, 3)."""
+    opaque = np.ones((*background.shape[:2], 4), np.float32)
+    opaque[..., :3] = to_float(background)
+    shown = over(to_float(foreground), opaque)[..., :3] * 255
+    apart = np.abs(shown - composite)
+    return {"mean": round(float(apart.mean()), 4), "max": round(float(apart.max()), 2)}
