@@ -11,6 +11,7 @@ from rich.table import Table
 
 from multiplane.apps.cli.data_label import label
 from multiplane.apps.cli.data_pairs import layer_pairs
+from multiplane.apps.cli.data_photos import layer_photos
 from multiplane.apps.cli.data_rounds import rounds
 
 app = typer.Typer(
@@ -19,6 +20,7 @@ app = typer.Typer(
 )
 app.command()(label)
 app.command()(layer_pairs)
+app.command()(layer_photos)
 app.command()(rounds)
 console = Console(stderr=True)
 
