@@ -51,7 +51,7 @@ from multiplane.training.one_neuron import (
 
 logger = logging.getLogger(__name__)
 CHUNK = 50  # examples whose features are kept in one file
-DECAYS = (1e-3, 1e-2, 1e-1)
+DECAYS = (1e-2, 1e-1, 1.0)
 SET_ASIDE = 0.2  # of the training concepts, to choose by
 Question = Literal["mask", "completion"]
 # The ways a question's picture may be shown; the better is kept.
@@ -85,7 +85,7 @@ class QualityConfig:
     side: int = 192
     seed: int = 0
     matte: str = "u2netp"
-    precision: float = 0.9
+    precision: float = 0.95
     fit: FitConfig = field(default_factory=FitConfig)
     labels: tuple[HumanLabels, ...] = ()
     backbone: Path | None = None
