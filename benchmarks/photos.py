@@ -1,7 +1,7 @@
 """Twelve photographs from packages taken apart, their PSDs read by other programs, and the time.
 
     python benchmarks/photos.py -o OUT [--matte isnet] [--complete migan] [--sheet docs/images/NAME]
-    python benchmarks/photos.py -o OUT --only-time
+    python benchmarks/photos.py -o OUT --only-time|--only-sheet
 
 The twelve are a fixed list, none left out. Each PSD is opened by Pillow, and by ImageMagick where
 `identify` is installed; what they show is compared with the photograph. The stages are timed on one
@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 from rich.console import Console
 
-from multiplane.core.composite import composite_u8
+from multiplane.core.composite import composite, composite_u8
 from multiplane.core.document import LayerDocument
 from multiplane.core.pixels import to_dtype, to_float, to_u8
 from multiplane.core.recompose import reconcile
@@ -33,7 +33,7 @@ from multiplane.engine import load
 from multiplane.engine.decompose import NoSubject, decompose
 from multiplane.evaluation.sheets import Cell, SheetRow, table
 from multiplane.io.image import read_pixels
-from multiplane.io.registry import write
+from multiplane.io.registry import read, write
 from multiplane.pipelines.cutout.cutter import Cutter, Stages
 from multiplane.pipelines.cutout.plate import clean_plate
 from multiplane.pipelines.cutout.settings import CutoutSettings
@@ -77,10 +77,9 @@ def read_elsewhere(psd: Path, shown: np.ndarray) -> dict[str, Any]:
     return found
 
 
-def take_apart(paths: list[Path], folder: Path, options: dict[str, Any]) -> tuple[Any, list[Any]]:
-    """Every photograph's PSD in `folder`; rows of the sheet and of the report."""
+def take_apart(paths: list[Path], folder: Path, options: dict[str, Any]) -> list[dict[str, Any]]:
+    """Every photograph's PSD in `folder`, and what is known of it."""
     model = load("cutout")
-    lines: list[SheetRow] = []
     report: list[dict[str, Any]] = []
     for path in paths:
         console.print(path.name)
@@ -90,7 +89,6 @@ def take_apart(paths: list[Path], folder: Path, options: dict[str, Any]) -> tupl
             document = decompose(photo, model=model, split=True, **options)
         except NoSubject as reason:
             report.append({"photo": path.name, "no_subject": str(reason)})
-            lines.append(SheetRow(path.stem, [Cell(photo), Cell(None, str(reason)), Cell(None)]))
             continue
         seconds = time.process_time() - start
         psd = folder / f"{path.stem}.psd"
@@ -108,30 +106,36 @@ def take_apart(paths: list[Path], folder: Path, options: dict[str, Any]) -> tupl
                 **read_elsewhere(psd, to_u8(photo)[..., :3]),
             }
         )
-        lines.append(SheetRow(path.stem, _cells(photo, document)))
-    return lines, report
+    return report
 
 
-def _cells(photo: np.ndarray, document: LayerDocument) -> list[Cell]:
+def sheet_of(paths: list[Path], folder: Path, note: str) -> Image.Image:
+    """Two photographs a line, each as it is, cut out, and its background, from the PSD files."""
+    cells: list[Cell] = []
+    for path in paths:
+        psd = folder / f"{path.stem}.psd"
+        if psd.exists():
+            cells += _cells(path, read(psd))
+        else:
+            cells += [
+                Cell(read_pixels(path), path.stem),
+                Cell(None, "no clear subject"),
+                Cell(None),
+            ]
+    lines = [SheetRow("", cells[start : start + 6]) for start in range(0, len(cells), 6)]
+    return table(lines, "Twelve photographs taken apart", note, side=200)
+
+
+def _cells(path: Path, document: LayerDocument) -> list[Cell]:
+    fronts = tuple(layer for layer in document.leaves() if layer.role == "foreground")
+    subject = composite(LayerDocument(document.size, fronts))
+    share = subject[..., 3:]
+    flat = subject[..., :3] * share + PAPER * (1 - share)
     width, height = document.size
-    subject = np.zeros((height, width, 4), np.float32)
-    names = []
-    for layer in document.leaves():
-        if layer.role == "foreground":
-            over = to_float(layer.pixels)
-            share = over[..., 3:] + subject[..., 3:] * (1 - over[..., 3:])
-            mixed = over[..., :3] * over[..., 3:] + subject[..., :3] * subject[..., 3:] * (
-                1 - over[..., 3:]
-            )
-            subject = np.concatenate([mixed / np.maximum(share, 1e-6), share], axis=2)
-            names.append(layer.name)
-    flat = subject[..., :3] * subject[..., 3:] + PAPER * (1 - subject[..., 3:])
-    dark = subject[..., :3] * subject[..., 3:]
     return [
-        Cell(photo, f"{width} x {height}"),
-        Cell(flat, "; ".join(names)),
-        Cell(dark, "on black"),
-        Cell(document.find("Background").pixels, "background"),
+        Cell(read_pixels(path), f"{path.stem}, {width} x {height}"),
+        Cell(flat, "; ".join(layer.name for layer in fronts)),
+        Cell(document.find("Background").pixels, "Background"),
     ]
 
 
@@ -165,6 +169,7 @@ def main() -> None:
     parser.add_argument("--complete", default="migan")
     parser.add_argument("--sheet", type=Path)
     parser.add_argument("--only-time", action="store_true")
+    parser.add_argument("--only-sheet", action="store_true", help="of the PSDs that lie in OUT")
     parser.add_argument("--repeats", type=int, default=2)
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -172,11 +177,13 @@ def main() -> None:
     paths = photographs()
     report: dict[str, Any] = {"options": options}
     if not arguments.only_time:
-        lines, report["photographs"] = take_apart(paths, arguments.output, options)
-        title = "Twelve photographs taken apart"
+        if not arguments.only_sheet:
+            report["photographs"] = take_apart(paths, arguments.output, options)
         note = f"multiplane decompose --matte {arguments.matte} --complete {arguments.complete}"
-        sheet = table(lines, title, f"{note} --split", side=220)
+        sheet = sheet_of(paths, arguments.output, f"{note} --split")
         sheet.save(arguments.sheet or arguments.output / "sheet.webp", quality=82, method=6)
+        if arguments.only_sheet:
+            return
     timed_path = next(path for path in paths if path.name == TIMED)
     report["processor_seconds_at_1024"] = timed(timed_path, options, arguments.repeats)
     text = json.dumps(report, indent=2)
