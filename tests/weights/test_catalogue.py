@@ -75,6 +75,8 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 
 
 def test_the_embedded_networks_are_whole_and_none_is_without_a_checksum() -> None:
+    folders = {path for path in EMBEDDED[0].folder.parent.iterdir() if path.is_dir()}
+    assert {item.folder for item in EMBEDDED} == {path for path in folders if any(path.iterdir())}
     for item in EMBEDDED:
         finding = verify(item.name)
         assert finding is not None

@@ -51,6 +51,7 @@ class Embedded:
 EMBEDDED = (
     Embedded("tiny", "tiny", "Apache-2.0", "the default family: layered pictures, every task"),
     Embedded("u2netp", "cutout", "Apache-2.0 (U2-Net weights)", "the smallest salient matte"),
+    Embedded("quality", "quality", "Apache-2.0", "is a mask good, is a completion good"),
 )
 
 
