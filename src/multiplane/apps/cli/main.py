@@ -78,6 +78,8 @@ def _root(
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command and leave with its exit code; an error is one line on standard error."""
     warnings.showwarning = _show_warning
+    for library in ("DIFFUSERS", "TRANSFORMERS"):  # read when they are imported
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
     sys.exit(_run(list(sys.argv[1:] if arguments is None else arguments) or ["--help"]))
 
 

@@ -78,7 +78,7 @@ def _base(
             return kind.from_single_file(config.base, torch_dtype=dtype)  # pyright: ignore[reportAttributeAccessIssue]
         return kind.from_pretrained(config.base, dtype=dtype, **options)
     except OSError as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0].partition(" (")[0]
         raise FileNotFoundError(
             f"the base model {config.base!r} cannot be loaded ({reason}): download it where the "
             "hub can be reached, or name a diffusers folder or checkpoint file as `base` in a "

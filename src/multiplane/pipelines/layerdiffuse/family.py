@@ -55,6 +55,7 @@ class LayerDiffuseFamily:
         self.config = config
         self.version = config.base
         self.native_size = (pipeline._own_size, pipeline._own_size)
+        self._controlled: list[str] = []  # the kinds whose ControlNets are loaded
 
     @classmethod
     def load(cls, path: Path | None = None) -> LayerDiffuseFamily:
@@ -203,7 +204,9 @@ class LayerDiffuseFamily:
                     f"{self.name} has no ControlNet for {kind!r} (configured: {have}): name one "
                     f"under [controlnets] in {CONFIG}"
                 )
-        self.pipeline.controlnet = controlnet_of(self.pipeline, self.config, kinds)
+        if kinds != self._controlled:
+            self.pipeline.controlnet = controlnet_of(self.pipeline, self.config, kinds)
+            self._controlled = kinds
         images: dict[str, Any] = {}
         for name in dict.fromkeys(control.plane for control in request.controls):
             own = {c.kind: to_float(c.pixels) for c in request.controls if c.plane == name}
