@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from made_photos import ball_on_lawn
+from known_scenes import ball_on_lawn
 from multiplane.apps.cli.decompose import jobs_of
 from multiplane.core.composite import composite_u8
 from multiplane.core.pixels import to_u8

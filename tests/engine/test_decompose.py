@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import multiplane
-from made_photos import ball_on_lawn, red_matte
+from known_scenes import ball_on_lawn, red_matte
 from multiplane.core.composite import composite, composite_u8
 from multiplane.core.document import Group, LayerDocument
 from multiplane.core.pixels import to_float, to_u8, to_u16

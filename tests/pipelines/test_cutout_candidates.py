@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from made_photos import ball_on_lawn
+from known_scenes import ball_on_lawn
 from multiplane.pipelines.cutout.candidates import (
     MAX_CANDIDATES,
     NoSubject,
     check_subject,
+    chosen,
     iou,
     recipes,
     score,
@@ -69,6 +70,12 @@ def test_no_clear_subject_is_said_with_what_was_seen() -> None:
     clear = blank.copy()
     clear[10:30, 10:30] = 0.95
     check_subject(clear)
+
+
+def test_the_plain_way_is_left_only_for_a_clearly_better_one() -> None:
+    assert chosen([0.80, 0.81, 0.79]) == 0
+    assert chosen([0.80, 0.83, 0.90]) == 2
+    assert chosen([-1.0, 0.3]) == 1
 
 
 def test_iou_is_soft() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from made_photos import ball_on_lawn
+from known_scenes import ball_on_lawn
 from multiplane.pipelines.cutout import complete
 from multiplane.pipelines.cutout.complete import complete_background, default_grow, diffuse, dilated
 from multiplane.pipelines.cutout.foreground import estimate_foreground

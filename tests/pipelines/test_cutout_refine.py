@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from made_photos import ball_on_lawn
+from known_scenes import ball_on_lawn
 from multiplane.pipelines.cutout.refine import DEFAULT, refine_alpha
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from made_photos import ball_on_lawn
+from known_scenes import ball_on_lawn
 from multiplane.pipelines.cutout.split import split_alpha
 from multiplane.pipelines.cutout.words import colour_word, place_word
 

@@ -79,7 +79,6 @@ _BUILT_IN = (
                 "composite -> foreground",
                 "foreground composite -> background",
                 "background composite -> foreground",
-                "-> composite",
             )
         ),
         extra="multiplane[cutout]",

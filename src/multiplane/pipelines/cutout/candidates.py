@@ -14,7 +14,7 @@ from multiplane.pipelines.cutout.refine import RefineConfig
 MAX_CANDIDATES = 6
 LEAST_AREA, MOST_AREA = 0.002, 0.97  # of the picture, covered by more than half
 LEAST_DECIDED = 0.6  # share of a matte that lies where it is more than half
-LEAST_CONTRAST = 0.02
+MARGIN = 0.02  # of the total: by which another way must beat the plain one
 
 
 class NoSubject(ValueError):
@@ -99,6 +99,13 @@ class Scores:
             for name in ("area", "recomposition", "entropy", "duplicate", "agreement")
         }
         return {**figures, "empty": self.empty, "total": round(self.total, 5)}
+
+
+def chosen(totals: Sequence[float]) -> int:
+    """The index of the best total; the first, which is the plain way, unless another is better by
+    more than MARGIN (totals this close say nothing: docs/decompose.md)."""
+    best = max(range(len(totals)), key=lambda index: totals[index])
+    return best if totals[best] > totals[0] + MARGIN else 0
 
 
 def score(

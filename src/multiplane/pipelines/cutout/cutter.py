@@ -15,6 +15,7 @@ from multiplane.pipelines.cutout.candidates import (
     NoSubject,
     Recipe,
     check_subject,
+    chosen,
     recipes,
     score,
 )
@@ -113,7 +114,7 @@ class Cutter:
             score(picture, alpha, pair, [other for other in alphas if other is not alpha])
             for alpha, pair in zip(alphas, colours, strict=True)
         ]
-        best = max(range(len(tried)), key=lambda index: scores[index].total)
+        best = chosen([each.total for each in scores])
         if scores[best].empty:
             raise NoSubject("no clear subject: every candidate covers nothing or everything")
         listed = [
