@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from multiplane.models.latent_transparency import OffsetEncoder
 from multiplane.models.unet_keys import to_ldm
 from multiplane.pipelines.layerdiffuse import LayerDiffusePipeline, LayerDiffuseXLPipeline
 from multiplane.pipelines.layerdiffuse.mode_weights import MergedWeights
@@ -164,6 +165,31 @@ def test_published_names_of_transparency_files(tmp_path: Path) -> None:
     assert pipeline.components["transparency_decoder"] is decoder
     with pytest.raises(ValueError, match="load_transparency"):
         pipeline.load_mode("transparent", web)
+
+
+def test_a_trained_encoder_is_used_as_its_folder_says(tmp_path: Path) -> None:
+    """The scale of the offset is in no tensor: a trained folder's own must win over the default."""
+    own = OffsetEncoder((8, 8, 8, 8), offset_scale=100.0, channel_order="rgba")
+    own.save_pretrained(tmp_path / "encoder")
+    decoder: Any = transparency()["transparency_decoder"]
+    decoder.save_pretrained(tmp_path / "decoder")
+    loaded = load_encoder(tmp_path / "encoder")
+    assert (loaded.config["offset_scale"], loaded.config["channel_order"]) == (100.0, "rgba")
+    assert load_encoder(tmp_path / "encoder", "webui").config["offset_scale"] == 1.0
+    rgb, latent = torch.rand(1, 3, 64, 64), torch.rand(1, 4, 8, 8)
+    assert torch.equal(load_decoder(tmp_path / "decoder")(rgb, latent), decoder(rgb, latent))
+    pipeline = LayerDiffusePipeline(**sd15())
+    pipeline.load_transparency(encoder=tmp_path / "encoder", convention="paper")
+    assert pipeline.components["transparency_encoder"].config["channel_order"] == "argb"
+    with pytest.raises(ValueError, match="one of diffusers, webui, flux, paper, got 'forge'"):
+        pipeline.load_transparency(encoder=tmp_path / "encoder", convention="forge")
+
+
+def test_a_file_for_sixteen_channels_is_used_as_the_flux_port_does(tmp_path: Path) -> None:
+    flux = OffsetEncoder((8, 8, 8, 8), latent_channels=16)
+    save_file(flux.state_dict(), tmp_path / "TransparentVAE_encoder.safetensors")
+    loaded = load_encoder(tmp_path / "TransparentVAE_encoder.safetensors")
+    assert (loaded.config["offset_scale"], loaded.config["channel_order"]) == (300.0, "rgba")
 
 
 @pytest.mark.parametrize("base", ["sd15", "sdxl"])

@@ -46,7 +46,9 @@ def build_pipeline(
         pipeline.scheduler = scheduler_named(config.scheduler, pipeline.scheduler.config)
     if config.transparency_decoder or config.transparency_encoder:
         pipeline.load_transparency(
-            config.transparency_encoder or None, config.transparency_decoder or None
+            config.transparency_encoder or None,
+            config.transparency_decoder or None,
+            config.offset_convention or None,
         )
     _add_loras(pipeline, config)
     if config.vae_tiling:

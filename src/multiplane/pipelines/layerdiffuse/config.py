@@ -15,7 +15,9 @@ class LayerDiffuseConfig:
     """base: hub id, diffusers folder, or one checkpoint file. variant: of the base's files on the
     hub, such as "fp16"; "" for the plain ones. modes: the weights of each mode by its name, as
     `load_mode` takes them; a mode is loaded when a request first needs it. transparency_decoder,
-    transparency_encoder: file or hub id; without the encoder a foreground cannot be started from.
+    transparency_encoder: file, folder or hub id; without the encoder a foreground cannot be started
+    from. offset_convention: how the encoder is used ("diffusers", "webui", "flux", "paper"); "" as
+    its name or its folder says.
 
     loras: LoRA files or hub ids laid over the base, with loras_weight. controlnets: ControlNet by
     the kind of control it takes ("silhouette", "edges"). scheduler: a diffusers class; "" for the
@@ -29,6 +31,7 @@ class LayerDiffuseConfig:
     modes: dict[str, str]
     transparency_decoder: str = ""
     transparency_encoder: str = ""
+    offset_convention: str = ""
     variant: str = ""
     loras: tuple[str, ...] = ()
     loras_weight: float = 1.0

@@ -90,13 +90,17 @@ class LayerWeights:
         self,
         encoder: str | Path | OffsetEncoder | None = None,
         decoder: str | Path | TransparencyDecoder | None = None,
+        convention: str | None = None,
     ) -> None:
         """Load the networks that hide alpha in latents (encoder; for starting from pictures) and
-        read it back (decoder). Each: a network, or as `load_mode` names files.
+        read it back (decoder). Each: a network, a folder that training or `save_pretrained` wrote,
+        or as `load_mode` names files.
 
+        convention: how an encoder's file is used, where its name or folder does not say
+        (`multiplane.models.transparent_vae.CONVENTIONS`: order, multiplier, what the VAE sees).
         Raises ValueError for ones made for another VAE, FileNotFoundError when there is none."""
         if isinstance(encoder, str | Path):
-            encoder = load_encoder(encoder)
+            encoder = load_encoder(encoder, convention)
         if isinstance(decoder, str | Path):
             decoder = load_decoder(decoder)
         TransparentVAE(self.vae, encoder, decoder)

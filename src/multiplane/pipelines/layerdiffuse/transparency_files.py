@@ -13,18 +13,30 @@ from torch import Tensor
 
 from multiplane.models.latent_transparency import OffsetEncoder, TransparencyDecoder
 from multiplane.models.transparent_vae import CONVENTIONS
+from multiplane.models.weights_io import CONFIG
 from multiplane.weights.layerdiffuse.files import TransparencyTensors, load_weights
 
 
 def load_encoder(source: str | Path, convention: str | None = None) -> OffsetEncoder:
-    """The offset encoder that `source` names, sized by its tensors.
+    """The offset encoder that `source` names: a folder with its config, or a file, sized by its
+    tensors.
 
-    convention: how it is used (`CONVENTIONS`); None: by the file's name, where it is a published
-    one, else as the diffusers release. Raises ValueError, FileNotFoundError."""
+    convention: how it is used (`CONVENTIONS`); None: as the folder's config says, by the file's
+    name where it is a published one, else as the Flux port (16 latent channels) or the diffusers
+    release. Raises ValueError, FileNotFoundError."""
+    if convention is not None and convention not in CONVENTIONS:
+        raise ValueError(
+            f"the convention of an encoder is one of {', '.join(CONVENTIONS)}, got {convention!r}"
+        )
+    if _has_config(source):
+        encoder = OffsetEncoder.from_pretrained(Path(source).expanduser())
+        if convention is not None:
+            encoder.register_to_config(**asdict(CONVENTIONS[convention]))
+        return encoder.eval().requires_grad_(False)
     content = _read(source, "encoder")
     weights = [content[key] for key in _in_order(content)]
     if convention is None:
-        convention = _convention_of(source)
+        convention = _convention_of(source, latent_channels=weights[-1].shape[0])
     # Two convolutions a resolution, then the last one.
     widths = [weight.shape[0] for weight in weights[:-1:2]]
     with torch.device("meta"):
@@ -34,8 +46,11 @@ def load_encoder(source: str | Path, convention: str | None = None) -> OffsetEnc
 
 
 def load_decoder(source: str | Path) -> TransparencyDecoder:
-    """The transparency decoder that `source` names, sized by its tensors. Raises ValueError,
-    FileNotFoundError."""
+    """The transparency decoder that `source` names: a folder with its config, or a file, sized by
+    its tensors. Raises ValueError, FileNotFoundError."""
+    if _has_config(source):
+        decoder = TransparencyDecoder.from_pretrained(Path(source).expanduser())
+        return decoder.eval().requires_grad_(False)
     content = _read(source, "decoder")
     levels = _count(content, r"down_blocks\.(\d+)\.")
     widths = [
@@ -53,6 +68,12 @@ def load_decoder(source: str | Path) -> TransparencyDecoder:
         )
     decoder.load_state_dict(content, assign=True)
     return decoder.eval().requires_grad_(False)
+
+
+def _has_config(source: str | Path) -> bool:
+    """Whether it is a folder that `save_pretrained` wrote, as training does: its config knows what
+    tensors do not show, such as the scale of the offset."""
+    return (Path(source).expanduser() / CONFIG).is_file()
 
 
 def _read(source: str | Path, part: Literal["encoder", "decoder"]) -> Mapping[str, Tensor]:
@@ -75,7 +96,9 @@ def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
     return 1 + max(found)
 
 
-def _convention_of(source: str | Path) -> str:
+def _convention_of(source: str | Path, latent_channels: int) -> str:
     """By the published table: a multiplier of 1 is the web interface's."""
     published = load_weights(source).published
-    return "webui" if published is not None and published.multiplier == 1.0 else "diffusers"
+    if published is not None and published.multiplier == 1.0:
+        return "webui"
+    return "flux" if latent_channels == 16 else "diffusers"
