@@ -150,7 +150,7 @@ class TransparencyDecoder(ModelMixin, ConfigMixin):
         """picture: (B, 3, H, W) in 0..1, what the VAE decodes. latent: (B, C, H/f, W/f), the
         unscaled one that it decodes it from. -> (B, 4, H, W) alpha, red, green, blue, about 0..1,
         not clipped. Raises ValueError for sizes that do not fit."""
-        self._check_sizes(picture, latent)
+        self.check_sizes(picture, latent)
         x = self.conv_in(picture)
         skips = [x]
         for level, block in enumerate(self.down_blocks):
@@ -166,7 +166,8 @@ class TransparencyDecoder(ModelMixin, ConfigMixin):
             x = block(x, own)
         return self.conv_out(activated(self.conv_norm_out(x)))
 
-    def _check_sizes(self, picture: Tensor, latent: Tensor) -> None:
+    def check_sizes(self, picture: Tensor, latent: Tensor) -> None:
+        """Raise ValueError, with what to do, for sizes that do not fit the network or each other."""
         height, width = picture.shape[-2:]
         if height % self.multiple or width % self.multiple:
             raise ValueError(

@@ -123,10 +123,11 @@ def _decode_single(
         )
         clipped = raw.float().clamp(0, 1).split(1)
         results += [turned_back(one, *each) for one, each in zip(clipped, group, strict=True)]
-    stack = torch.stack(results)
+    stack = torch.cat(results)  # (passes, 4, H, W): Apple's median takes four axes at most
     if options.passes == 8:
-        return stack.median(dim=0).values
-    return stack.sort(dim=0).values[(options.passes - 1) // 2 : options.passes // 2 + 1].mean(0)
+        return stack.median(dim=0, keepdim=True).values
+    middle = slice((options.passes - 1) // 2, options.passes // 2 + 1)
+    return stack.sort(dim=0).values[middle].mean(dim=0, keepdim=True)
 
 
 def _at_once(picture: Tensor) -> int:
@@ -154,12 +155,8 @@ def _decode_tiled(
             f"tile and overlap must be multiples of {multiple} for this network, got {tile} and "
             f"{overlap}"
         )
+    decoder.check_sizes(picture, latent)
     height, width = picture.shape[-2:]
-    if height % multiple or width % multiple:
-        raise ValueError(
-            f"the transparency decoder takes sizes in multiples of {multiple}, got "
-            f"{width} x {height}: pad the picture and crop the result"
-        )
     whole = DecodeOptions(options.passes, options.together)
     total = torch.zeros(picture.shape[0], 4, height, width, device=picture.device)
     weight = torch.zeros(1, 1, height, width, device=picture.device)
