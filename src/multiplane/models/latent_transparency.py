@@ -167,7 +167,7 @@ class TransparencyDecoder(ModelMixin, ConfigMixin):
         return self.conv_out(activated(self.conv_norm_out(x)))
 
     def check_sizes(self, picture: Tensor, latent: Tensor) -> None:
-        """Raise ValueError, with what to do, for sizes that do not fit the network or each other."""
+        """Raise ValueError for sizes that do not fit the network or each other."""
         height, width = picture.shape[-2:]
         if height % self.multiple or width % self.multiple:
             raise ValueError(
