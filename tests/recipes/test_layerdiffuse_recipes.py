@@ -283,9 +283,3 @@ def test_two_processes_share_the_gradients_of_model_and_discriminator(world: Pat
     ]
     for one, other in zip(*pairs, strict=True):
         assert 1e-6 < float((one - other).abs().max()) < 0.1
-
-
-def test_the_identity_loss_rises_from_a_tenth_of_its_weight() -> None:
-    shares = [latent_transparency.identity_share(step, 100) for step in (0, 50, 100, 900)]
-    assert shares == pytest.approx([0.1, 0.55, 1.0, 1.0])
-    assert latent_transparency.identity_share(0, 0) == 1

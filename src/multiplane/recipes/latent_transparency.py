@@ -69,9 +69,8 @@ class LossWeights:
 class Config:
     """vae, vae_subfolder: see `load_frozen_vae`. batch: pictures a step. drop_offset: share of
     pictures whose latent stays without its offset, so that the decoder also reads latents whose
-    offset is missing or wrong. identity_warmup: steps over which the identity loss rises from a
-    tenth of its weight (the paper has none): at once, it silences the encoder before the decoder
-    listens. translucent: share of pictures made see-through in parts, which few assets are."""
+    offset is missing or wrong. translucent: share of pictures made see-through in parts, which few
+    assets are."""
 
     run: RunConfig
     feed: FeedConfig
@@ -83,13 +82,7 @@ class Config:
     weights: LossWeights = field(default_factory=LossWeights)
     batch: int = 8
     drop_offset: float = 0.3
-    identity_warmup: int = 0
     translucent: float = 0.25
-
-
-def identity_share(step: int, warmup: int) -> float:
-    """Of the identity loss's weight at `step`: from a tenth to 1 over `warmup` steps."""
-    return 1.0 if step >= warmup else 0.1 + 0.9 * step / warmup
 
 
 def build(config: Config) -> LatentTransparency:
@@ -143,8 +136,7 @@ def main(path: Path) -> None:
             rgba_for_judge(decoded.colour, decoded.alpha),
         )
         w = config.weights
-        risen = identity_share(step, config.identity_warmup)
-        loss = w.reconstruction * recon + risen * w.identity * identity + w.discriminator * judged
+        loss = w.reconstruction * recon + w.identity * identity + w.discriminator * judged
         alpha_mae = (decoded.alpha.detach() - pictures.alpha).abs().mean()
         figures = {"recon": recon.item(), "identity": identity.item(), "judged": judged.item()}
         return loss, {**figures, "alpha_mae": alpha_mae.item()}
