@@ -63,3 +63,14 @@ def test_another_prediction_is_refused() -> None:
     schedule = DDPMScheduler(**{**SCHEDULE, "prediction_type": "v_prediction"})
     with pytest.raises(ValueError, match="prediction_type epsilon"):
         noise_loss(Asked(), schedule, torch.zeros(1, 4, 8, 8), torch.zeros(1, 1, 1), generator())  # pyright: ignore
+
+
+def test_streams_of_a_scene_share_its_time() -> None:
+    unet, latents = Asked(), torch.randn(6, 4, 8, 8, generator=generator())
+    schedule, states = training_schedule(), torch.randn(6, 3, 12)
+    losses = noise_loss(unet, schedule, latents, states, generator(), streams=3)  # pyright: ignore
+    drawn = generator()
+    times = torch.randint(0, 1000, (2,), generator=drawn)
+    noise = torch.randn(latents.shape, generator=drawn)
+    assert unet.times.tolist() == [int(times[0])] * 3 + [int(times[1])] * 3
+    torch.testing.assert_close(losses, noise.square().flatten(1).mean(dim=1))

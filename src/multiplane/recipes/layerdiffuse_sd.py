@@ -24,12 +24,11 @@ from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 from torch import Tensor, nn
 
 from multiplane.core.config import read_config, to_table
-from multiplane.models.text_encoder import TextEncoder
 from multiplane.models.weights_io import write_folder
 from multiplane.recipes.command import path_argument
 from multiplane.recipes.layerdiffuse import COLUMNS, add_lora
 from multiplane.training.diffusion_loss import noise_loss
-from multiplane.training.feed import FeedConfig, load_feed
+from multiplane.training.feed import CAPTIONS_ALONE, FeedConfig, load_feed
 from multiplane.training.latent_transparency import LatentTransparency
 from multiplane.training.run import RunConfig, TrainingRun, step_generator
 from multiplane.training.sheets import opaque, write_sheet
@@ -81,17 +80,13 @@ class BaseText:
         return encoded[0].float(), {"text_embeds": encoded[2].float(), "time_ids": times.float()}
 
 
-def captions_alone(prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Stands in for the sentence encoder where only the captions of the assets are wanted."""
-    return torch.zeros(len(prompts), 0, 0), torch.zeros(len(prompts), 0, dtype=torch.bool)
-
-
-def load_base(config: Config) -> Any:
-    """The pipeline, float32, nothing in it trained yet. Raises ValueError for another kind."""
-    pipeline: Any = DiffusionPipeline.from_pretrained(config.base)
+def load_base(base: str) -> Any:
+    """The pipeline of a folder or hub id, float32, nothing in it trained yet. Raises ValueError for
+    another kind."""
+    pipeline: Any = DiffusionPipeline.from_pretrained(base)
     if not isinstance(pipeline.components.get("unet"), UNet2DConditionModel):
         raise ValueError(
-            f"{config.base} is a {type(pipeline).__name__} without a Stable Diffusion UNet: give a "
+            f"{base} is a {type(pipeline).__name__} without a Stable Diffusion UNet: give a "
             "Stable Diffusion 1.5 or SDXL pipeline"
         )
     for part in pipeline.components.values():
@@ -119,7 +114,7 @@ def main(path: Path) -> None:
     config = read_config(Config, path)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.manual_seed(config.run.seed)  # the initial weights of the LoRA
-    pipeline = load_base(config)
+    pipeline = load_base(config.base)
     unet = pipeline.unet
     if config.lora_rank:
         add_lora(unet, config.lora_rank)
@@ -130,8 +125,9 @@ def main(path: Path) -> None:
     pipeline.to(run.device)
     transparent = LatentTransparency.trained(config.transparency, pipeline.vae).to(run.device)
     text = BaseText(pipeline, config.feed.size)
-    silent = cast(TextEncoder, captions_alone)
-    feeds = [load_feed(config.feed, split, silent, run.device) for split in ("train", "heldout")]
+    feeds = [
+        load_feed(config.feed, split, CAPTIONS_ALONE, run.device) for split in ("train", "heldout")
+    ]
     schedule: Any = DDPMScheduler.from_config(pipeline.scheduler.config)
 
     def losses_of(

@@ -53,18 +53,21 @@ def noise_loss(
     latents: Tensor,
     states: Tensor,
     generator: torch.Generator,
+    streams: int = 1,
 ) -> Tensor:
     """(B,) mean squared errors of the predicted noise.
 
     latents: (B, C, h, w), of about unit variance. states: (B, T, C). generator: on CPU; draws the
-    times, then the noise. Raises ValueError for a schedule of another prediction."""
+    times, then the noise. streams: as many neighbours in the batch are of one scene and share its
+    time, each with noise of its own. Raises ValueError for a schedule of another prediction."""
     if schedule.config["prediction_type"] != "epsilon":
         raise ValueError(
             f"this loss is of the predicted noise, the schedule is for "
             f"{schedule.config['prediction_type']}: give one with prediction_type epsilon"
         )
     count = schedule.config["num_train_timesteps"]
-    times = torch.randint(0, count, (len(latents),), generator=generator).to(latents.device)
+    drawn = torch.randint(0, count, (len(latents) // streams,), generator=generator)
+    times = drawn.repeat_interleave(streams).to(latents.device)
     noise = torch.randn(latents.shape, generator=generator).to(latents.device)
     noisy = schedule.add_noise(latents, noise, times)  # pyright: ignore[reportArgumentType]
     predicted = unet(noisy, times, encoder_hidden_states=states, return_dict=False)[0]

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
+from torch import Tensor
 
 from multiplane.data.assets import read_assets, read_plates
 from multiplane.data.placement import ScenePlacement
 from multiplane.models.text_encoder import TextEncoder
 from multiplane.training.pools import BackgroundPool, ForegroundPool, Prompts
 from multiplane.training.scenes import SceneFeed
+
+
+def _no_states(prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    return torch.zeros(len(prompts), 0, 0), torch.zeros(len(prompts), 0, dtype=torch.bool)
+
+
+# Stands in for the sentence encoder where the captions of the assets are wanted and no states.
+CAPTIONS_ALONE = cast(TextEncoder, _no_states)
 
 
 @dataclass(frozen=True)

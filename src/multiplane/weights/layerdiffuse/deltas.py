@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from multiplane.models.unet_keys import rename_to_diffusers, to_diffusers, unflatten
+from multiplane.models.unet_keys import rename_to_diffusers, to_diffusers, to_ldm, unflatten
 from multiplane.weights.layerdiffuse.published import Content
 
 Format = Literal["forge", "offsets", "lora"]
@@ -121,6 +121,19 @@ def forge_deltas(tensors: Mapping[str, Tensor]) -> UNetDeltas:
         else:
             unknown.extend(places.values())
     return UNetDeltas("forge", deltas, tuple(unknown))
+
+
+def to_forge(offsets: Mapping[str, Tensor], attention: Sequence[bool]) -> dict[str, Tensor]:
+    """Whole offsets by diffusers names under the keys that `forge_deltas` reads.
+
+    attention: see `to_ldm`. Raises ValueError for a name that is no tensor of a UNet."""
+    named = {}
+    for name, offset in offsets.items():
+        ldm = to_ldm(name, attention)
+        if ldm is None:
+            raise ValueError(f"{name} has no name in published files: it is no tensor of a UNet")
+        named[f"diffusion_model.{ldm}::diff::0"] = offset
+    return named
 
 
 _UNET = re.compile(
