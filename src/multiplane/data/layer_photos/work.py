@@ -239,6 +239,7 @@ def run_ray(config: PhotoConfig, tasks: Iterable[Task], workers: int) -> Iterato
     try:
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         waiting = iter(tasks)
         while wave := [{"task": pickle.dumps(task)} for task in itertools.islice(waiting, WAVE)]:
             blocks = -(-len(wave) // BLOCK)

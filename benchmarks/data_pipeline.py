@@ -1,0 +1,103 @@
+"""How fast photographs become layers, and where the time goes: a pool of processes and, where
+asked for, Ray against the plain loop, side by side in one run.
+
+    python benchmarks/data_pipeline.py PHOTOS --count 24 --workers 2 [--ray] [--json out.json]
+
+Records a second of wall clock, loading of the networks counted apart (a first photograph warms each
+way up); CPU seconds a record by step. The outputs are compared too: all ways must give the same
+bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from multiplane.data.layer_photos.sources import PhotoSource, photo_sources
+from multiplane.data.layer_photos.steps import PhotoConfig
+from multiplane.data.layer_photos.work import Outcome, Task, Where, outcomes
+
+
+def timed(
+    where: Where, config: PhotoConfig, tasks: Sequence[Task], workers: int
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """(figures, sha256 of every outcome by key) of one way. The clock starts when the first
+    photograph is done and counts the others: what is left is the steady state."""
+    begun = time.perf_counter()
+    made: list[Outcome] = []
+    first = begun
+    for outcome in outcomes(config, tasks, where, workers):
+        made.append(outcome)
+        if len(made) == 1:
+            first = time.perf_counter()
+    ended = time.perf_counter()
+    steps: dict[str, float] = {}
+    for outcome in made:
+        for step, spent in outcome.seconds.items():
+            steps[step] = steps.get(step, 0.0) + spent / len(made)
+    figures = {
+        "records a second": round((len(made) - 1) / (ended - first), 3),
+        "seconds to the first": round(first - begun, 2),
+        "finished": sum(outcome.members is not None for outcome in made),
+        "CPU seconds a record": {step: round(spent, 4) for step, spent in steps.items()},
+    }
+    return figures, {outcome.key: _digest(outcome) for outcome in made}
+
+
+def _digest(outcome: Outcome) -> str:
+    digest = hashlib.sha256(outcome.reason.encode())
+    for name, data in outcome.members or []:
+        digest.update(name.encode() + data)
+    return digest.hexdigest()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--matte", default="u2netp")
+    parser.add_argument("--complete", default="opencv")
+    parser.add_argument("--quality", default="embedded", help="embedded, a folder, or none")
+    parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    config = PhotoConfig(
+        size=given.size,
+        matte=given.matte,
+        complete=given.complete,
+        quality="" if given.quality == "none" else given.quality,
+        drop=False,
+    )
+    found: list[PhotoSource] = list(itertools.islice(photo_sources(given.photos), given.count))
+    tasks = [Task(f"photo-{number}", source) for number, source in enumerate(found)]
+    ways: list[Where] = ["loop", "pool", *(["ray"] if given.ray else [])]
+    report: dict[str, Any] = {
+        "photographs": len(tasks),
+        "workers": given.workers,
+        "machine": platform.processor() or platform.machine(),
+        "config": f"{given.matte}, {given.complete}, {given.size} px, quality {given.quality}",
+    }
+    digests = {}
+    for where in ways:
+        report[where], digests[where] = timed(where, config, tasks, given.workers)
+    loop = report["loop"]["records a second"]
+    for where in ways[1:]:
+        report[where]["ratio to the loop"] = round(report[where]["records a second"] / loop, 2)
+        report[where]["same bytes as the loop"] = digests[where] == digests["loop"]
+    print(json.dumps(report, indent=1))
+    if given.json:
+        given.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
