@@ -44,6 +44,8 @@ class Recipe:
 
 FINE = RefineConfig()
 FIRM = replace(FINE, band=(3.0, 4.0), hold=(0.5, 0.1))
+# The promptable segmenter paints at 256 px: its grey is want of resolution, not of certainty.
+PROMPTED = Recipe("prompted", replace(FINE, band=(3.0, 8.0), hold=(0.5, 0.1)), (0.25, 0.75))
 
 
 def recipes(matte: str, count: int, refine: bool = True) -> tuple[Recipe, ...]:

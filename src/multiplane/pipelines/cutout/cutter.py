@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from multiplane.core.pixels import Float
 from multiplane.pipelines.cutout.candidates import (
+    PROMPTED,
     NoSubject,
     Recipe,
     check_subject,
@@ -77,35 +78,30 @@ class Cutter:
                 )
             if not (coarse > 0.5).any():
                 raise NoSubject("no clear subject: nothing was found at the points and boxes given")
-            return _finished(picture, self._edge(picture, coarse, settings.refine, stages), stages)
+            recipe = PROMPTED if settings.refine else replace(PROMPTED, refine=None)
+            return _finished(picture, self._edge(picture, coarse, recipe, stages), stages)
         tried = recipes(settings.matte, settings.candidates, settings.refine)
         if len(tried) == 1:
             with stages.stage("matte"):
                 coarse = self._matte(tried[0].matte, settings.threads)(picture)
             check_subject(coarse)
-            return _finished(picture, self._edge(picture, coarse, settings.refine, stages), stages)
+            return _finished(picture, self._edge(picture, coarse, tried[0], stages), stages)
         return self._best(picture, tried, settings.threads, stages)
-
-    def _edge(self, picture: Float, coarse: Float, refine: bool, stages: Stages) -> Float:
-        with stages.stage("edge"):
-            return refine_alpha(picture, coarse) if refine else coarse
 
     def _best(self, picture: Float, tried: Sequence[Recipe], threads: int, stages: Stages) -> Cut:
         """The candidate with the highest score, all scores in its report."""
         coarse: dict[str, Float] = {}
-        refused: NoSubject | None = None
         for name in dict.fromkeys(recipe.matte for recipe in tried):
             with stages.stage("matte"):
                 found = self._matte(name, threads)(picture)
             try:
                 check_subject(found)
                 coarse[name] = found
-            except NoSubject as reason:
-                refused = refused or reason
+            except NoSubject:
+                if name == tried[0].matte:  # the network asked for has the say
+                    raise
         tried = [recipe for recipe in tried if recipe.matte in coarse]
-        if refused is not None and tried[:1] == []:
-            raise refused
-        alphas = [self._candidate(picture, coarse[each.matte], each, stages) for each in tried]
+        alphas = [self._edge(picture, coarse[each.matte], each, stages) for each in tried]
         colours = []
         for alpha in alphas:
             with stages.stage("colours"):
@@ -124,7 +120,7 @@ class Cutter:
         foreground, behind = colours[best]
         return Cut(alphas[best], foreground, behind, {"candidates": listed})
 
-    def _candidate(self, picture: Float, coarse: Float, recipe: Recipe, stages: Stages) -> Float:
+    def _edge(self, picture: Float, coarse: Float, recipe: Recipe, stages: Stages) -> Float:
         low, high = recipe.levels
         levelled = np.clip((coarse - low) / (high - low), 0.0, 1.0)
         with stages.stage("edge"):

@@ -78,10 +78,12 @@ class CutoutFamily:
         if request.background.state == "given":
             return self._in_front(request, picture, settings, stages)
         cut = self._cutter.cut(picture, settings, stages)
-        plate = None
+        plate, colours = None, cut.foreground
         if request.background.state == "wanted":
             plate = self._plate(picture, cut.alpha, cut.behind, settings, stages)
-        return _planes((_joined(cut.foreground, cut.alpha),), plate, settings, stages, cut)
+            # What the two disagree by goes into the object's rim, else it is an outline behind it.
+            colours = colours_over(picture, plate, cut.alpha, cut.foreground)
+        return _planes((_joined(colours, cut.alpha),), plate, settings, stages, cut)
 
     def _behind(
         self, request: LayerRequest, picture: Float, settings: CutoutSettings, stages: Stages
