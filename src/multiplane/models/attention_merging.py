@@ -116,7 +116,7 @@ def merge_unit(unit: SharedAttention, attention: Projections) -> MergedUnit:
     before, before_bias, after, after_bias = _temporal(unit, place)
 
     def keep(x: Tensor) -> Tensor:
-        return x.to(dtype).contiguous()
+        return x.to(place, dtype).contiguous()
 
     return MergedUnit(
         first=keep(q if crosses else torch.cat([q, k, v], dim=-1)),
@@ -135,10 +135,12 @@ def _temporal(
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """(before, before_bias, after, after_bias) of `MergedUnit`, float32.
 
-    Products are taken in float64: three matrices deep, float32 sums would show."""
+    Products are taken in float64: three matrices deep, float32 sums would show. Apple's devices
+    have none, so there they are taken on the CPU."""
+    exact = torch.device("cpu") if place.type == "mps" else place
 
     def get(name: str) -> Tensor:
-        return unit.get_parameter(f"temporal_{name}").to(place).double()
+        return unit.get_parameter(f"temporal_{name}").to(exact).double()
 
     def with_input(name: str) -> tuple[Tensor, Tensor]:
         """`temporal_<name>` after `temporal_i` after the norm's gain and bias."""
