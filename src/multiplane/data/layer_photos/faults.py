@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from multiplane.core.pixels import Float, resize_channels
 
-Flags = NDArray[np.bool_]
 Chance = np.random.Generator
 
 
@@ -24,7 +23,8 @@ def blurred(values: Float, radius: float) -> Float:
 
     if radius <= 0:
         return values
-    return np.asarray(cv2.GaussianBlur(np.ascontiguousarray(values), (0, 0), radius))
+    blurry = cv2.GaussianBlur(np.ascontiguousarray(values), (0, 0), radius)
+    return np.asarray(blurry, dtype=np.float32)
 
 
 def grown(mask: Float, pixels: int) -> Float:
@@ -35,7 +35,8 @@ def grown(mask: Float, pixels: int) -> Float:
         return mask
     side = 2 * abs(pixels) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    return np.asarray((cv2.dilate if pixels > 0 else cv2.erode)(mask, disc))
+    moved = (cv2.dilate if pixels > 0 else cv2.erode)(mask, disc)
+    return np.asarray(moved, dtype=np.float32)
 
 
 def good_mask(mask: Float, rng: Chance) -> Float:
@@ -90,8 +91,7 @@ def put_back(behind: Float, shown: Float, hole: Float, rng: Chance) -> Float:
     if rng.random() < 0.5:
         return shown.copy()
     turned = np.ascontiguousarray(shown[:, ::-1])
-    there = np.ascontiguousarray(hole[:, ::-1])[..., None]
-    return behind + there * (turned - behind)
+    return _laid(behind, turned, np.ascontiguousarray(hole[:, ::-1]))
 
 
 def ghost(behind: Float, shown: Float, hole: Float, rng: Chance) -> Float:
@@ -100,14 +100,14 @@ def ghost(behind: Float, shown: Float, hole: Float, rng: Chance) -> Float:
     if rng.random() < 0.5:
         rim = np.clip(grown(hole, 3) - grown(hole, -2), 0.0, 1.0)
         mean = shown[hole > 0.5].mean(axis=0) if (hole > 0.5).any() else shown.mean(axis=(0, 1))
-        return behind + 0.85 * blurred(rim, 0.7)[..., None] * (mean - behind)
-    return behind + left[..., None] * (shown - behind)
+        return _laid(behind, mean, np.float32(0.85) * blurred(rim, 0.7))
+    return _laid(behind, shown, left)
 
 
 def smear(behind: Float, shown: Float, hole: Float, rng: Chance) -> Float:
     """The filled part is a blur that took in the object's colours."""
     wide = blurred(shown, behind.shape[0] / float(rng.uniform(8, 16)))
-    return behind + blurred(grown(hole, 2), 1.5)[..., None] * (wide - behind)
+    return _laid(behind, wide, blurred(grown(hole, 2), 1.5))
 
 
 def patches(behind: Float, shown: Float, hole: Float, rng: Chance) -> Float:
@@ -126,7 +126,7 @@ def patches(behind: Float, shown: Float, hole: Float, rng: Chance) -> Float:
                 x = int(rng.integers(0, width - side + 1))
                 part = filler[top : top + side, left : left + side]
                 part[...] = shown[y : y + part.shape[0], x : x + part.shape[1]]
-    return behind + (grown(hole, 2) > 0.3)[..., None] * (filler - behind)
+    return _laid(behind, filler, (grown(hole, 2) > 0.3).astype(np.float32))
 
 
 COMPLETION_FAULTS: Mapping[str, Callable[[Float, Float, Float, Chance], Float]] = {
@@ -135,6 +135,11 @@ COMPLETION_FAULTS: Mapping[str, Callable[[Float, Float, Float, Chance], Float]] 
     "smear": smear,
     "patches": patches,
 }
+
+
+def _laid(behind: Float, front: NDArray[np.floating], share: Float) -> Float:
+    """`front` over `behind` (H, W, 3) by a share (H, W)."""
+    return np.add(behind, share[..., None] * (front - behind), dtype=np.float32)
 
 
 def _grid(shape: tuple[int, ...]) -> tuple[Float, Float]:
