@@ -57,13 +57,13 @@ class FitReport:
 class UNetMerge:
     """A merge that is in the UNet, and what was there before. Made by `merge`."""
 
-    def __init__(
-        self, unet: nn.Module, others: dict[nn.Parameter, Tensor], report: FitReport
-    ) -> None:
+    def __init__(self, unet: nn.Module, others: dict[str, Tensor], report: FitReport) -> None:
         self.unet = unet
         self.report = report
         self.merged = True
-        self._others = others  # of each touched parameter, the tensor that is not in the UNet
+        # Of each touched tensor the one that is not in the UNet. By name: offloading and its end
+        # make new parameters.
+        self._others = others
 
     @property
     def bytes(self) -> int:
@@ -75,9 +75,12 @@ class UNetMerge:
         while both are on one device and of one type."""
         if merged == self.merged:
             return
-        for parameter, other in self._others.items():
-            self._others[parameter] = parameter.data
-            parameter.data = other.to(parameter.data)
+        with writable(self.unet):
+            tensors = unet_tensors(self.unet)
+            for name, other in self._others.items():
+                parameter = tensors[name]
+                self._others[name] = parameter.data
+                parameter.data = other.to(parameter.data)
         _follow_input_channels(self.unet)
         self.merged = merged
 
@@ -97,6 +100,26 @@ class UNetMerge:
         self._others = {}
 
 
+@contextmanager
+def writable(unet: nn.Module) -> Iterator[None]:
+    """The UNet's tensors in memory for as long as the block runs, where sequential offloading
+    (accelerate's `cpu_offload`) leaves empty ones in the modules; afterwards offloaded again.
+    Nothing is copied. A UNet that is not offloaded in this way is left alone."""
+    hooks: list[Any] = [getattr(module, "_hf_hook", None) for module in unet.modules()]
+    offloading = [hook for hook in hooks if getattr(hook, "offload", False)]
+    if not offloading:
+        yield
+        return
+    from accelerate import cpu_offload
+    from accelerate.hooks import remove_hook_from_module
+
+    remove_hook_from_module(unet, recurse=True)
+    try:
+        yield
+    finally:
+        cpu_offload(unet, offloading[0].execution_device)
+
+
 def merge(unet: nn.Module, weights: LoadedWeights, weight: float = 1.0) -> UNetMerge:
     """Add `weight` times the file's deltas to the UNet's tensors; conv_in grows to the file's input
     channels, the new ones starting from zero.
@@ -112,16 +135,17 @@ def merge(unet: nn.Module, weights: LoadedWeights, weight: float = 1.0) -> UNetM
     low, high = WEIGHT_RANGE
     if not low <= weight <= high:
         raise ValueError(f"the weight of {weights.name} must be from {low} to {high}, got {weight}")
-    tensors = unet_tensors(unet)
-    report = check_fit(unet, weights)
-    others: dict[nn.Parameter, Tensor] = {}
-    merged: dict[nn.Parameter, Tensor] = {}
-    for name, delta in weights.content.deltas.items():
-        if name in tensors:
-            merged[tensors[name]] = _added(tensors[name].data, delta, weight)
-    for parameter, tensor in merged.items():
-        others[parameter] = parameter.data
-        parameter.data = tensor
+    with writable(unet):
+        tensors = unet_tensors(unet)
+        report = check_fit(unet, weights)
+        merged = {
+            name: _added(tensors[name].data, delta, weight)
+            for name, delta in weights.content.deltas.items()
+            if name in tensors
+        }
+        others = {name: tensors[name].data for name in merged}
+        for name, tensor in merged.items():
+            tensors[name].data = tensor
     _follow_input_channels(unet)
     if not report.complete:
         log.warning("%s", report)
