@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 from safetensors.torch import save_file
 
 from multiplane.models.latent_transparency import OffsetEncoder
@@ -208,6 +209,24 @@ def test_offloading_changes_nothing(
         pipeline.remove_all_hooks()
 
 
+def test_sequential_offloading_changes_nothing(tmp_path: Path) -> None:
+    """Merged weights go into a UNet whose tensors wait elsewhere, and come off it half way."""
+    given = {"planes": {"foreground": picture(64, 64)}, "num_inference_steps": 4}
+    expected = call(small_sdxl_pipeline(tmp_path), "fg2bg", **given)
+    pipeline = small_sdxl_pipeline(tmp_path)
+    pipeline.unload_mode("fg2blend")
+    # As enable_sequential_cpu_offload does it for every part, which refuses to run on a CPU.
+    cpu_offload(pipeline.unet, torch.device("cpu"))
+    assert pipeline.unet.conv_in.weight.is_meta
+    pipeline.load_mode("fg2blend", tmp_path / "fg2blend.safetensors")
+    found = call(pipeline, "fg2bg", **given)
+    for name, made in expected.planes.items():
+        assert np.array_equal(found.planes[name], made)
+    assert pipeline.unet.conv_in.weight.is_meta
+    assert pipeline.unet.conv_in.weight.shape[1] == 4
+    assert call(pipeline, image=picture(64, 64)).images.std() > 2
+
+
 def test_bfloat16(tmp_path: Path) -> None:
     for pipeline in (small_sd15_pipeline(("transparent",)), small_sdxl_pipeline(tmp_path)):
         pipeline.to(torch.bfloat16)
@@ -262,6 +281,11 @@ def test_weights_of_another_mode_are_refused(
         one.load_mode("joint", sharing(one.unet, 1, control=False))
     with pytest.raises(ValueError, match="unknown mode 'fg2blend'"):
         one.load_mode("fg2blend", sharing(one.unet, 1, control=False))
+    # The same shapes as the file that belongs there: only its name tells.
+    other = tmp_path / "layer_xl_bg2ble.safetensors"
+    save_file(xl_offsets(xl.unet, 8, seed=0), other)
+    with pytest.raises(ValueError, match="published file of 'bg2blend', not of 'fg2blend'"):
+        xl.load_mode("fg2blend", other)
     path = tmp_path / "twelve.safetensors"
     save_file(xl_offsets(xl.unet, 12, seed=0), path)
     with pytest.raises(ValueError, match="take 12 channels and mode 'fg2blend' gives it 8"):

@@ -22,7 +22,7 @@ from multiplane.pipelines.layerdiffuse.mode_weights import (
     SharingWeights,
     move,
 )
-from multiplane.pipelines.layerdiffuse.modes import Mode, Workflow, modes_of
+from multiplane.pipelines.layerdiffuse.modes import Mode, Workflow, modes_of, serves
 from multiplane.pipelines.layerdiffuse.transparency_files import load_decoder, load_encoder
 from multiplane.weights.layerdiffuse.deltas import UNetDeltas
 from multiplane.weights.layerdiffuse.files import LoadedWeights, SharingTensors, load_weights
@@ -69,7 +69,9 @@ class LayerWeights:
         if isinstance(source, AttentionSharing):
             loaded: ModeWeights = SharingWeights(source)
         else:
-            loaded = self._weights_of(load_weights(source), weight)
+            weights = load_weights(source)
+            _check_published(mode, known, weights)
+            loaded = self._weights_of(weights, weight)
         if isinstance(loaded, SharingWeights):
             _check_streams(known[mode], loaded.sharing)
         device = self._execution_device  # pyright: ignore[reportAttributeAccessIssue]
@@ -196,6 +198,18 @@ class LayerWeights:
             for mode, how in index.items():
                 pipeline.load_mode(mode, folder / mode, how["weight"])
         return pipeline
+
+
+def _check_published(mode: str, known: Mapping[str, Mode], weights: LoadedWeights) -> None:
+    """A published file under another mode's name: its shapes alone cannot tell (fg2ble, bg2ble)."""
+    row = weights.published
+    if row is None or not row.mode or serves(known[mode], row.mode):
+        return
+    right = ", ".join(repr(name) for name, each in known.items() if serves(each, row.mode))
+    raise ValueError(
+        f"{weights.name} is the published file of {right or 'another base'}, not of {mode!r}: load "
+        "it as that, or load this mode's file"
+    )
 
 
 def _check_streams(mode: Mode, sharing: AttentionSharing) -> None:

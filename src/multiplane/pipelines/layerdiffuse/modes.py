@@ -67,12 +67,21 @@ def _workflow(mode: Mode) -> Workflow:
 
 def _mode(name: str, published: str | None = None, stop_at: float = 1.0) -> Mode:
     """The row of the published files, with a request's names for planes."""
-    row = PUBLISHED_MODES[published or name]
-    planes = {"blend": COMPOSITE}
+    return Mode(name, *_planes_of(published or name), stop_at)
+
+
+def _planes_of(published: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(streams, conditions) of a row of the published files."""
+    row, names = PUBLISHED_MODES[published], {"blend": COMPOSITE}
     streams, conditions = (
-        tuple(planes.get(plane, plane) for plane in side) for side in (row.streams, row.given)
+        tuple(names.get(plane, plane) for plane in side) for side in (row.streams, row.given)
     )
-    return Mode(name, streams, conditions, stop_at)
+    return streams, conditions
+
+
+def serves(mode: Mode, published: str) -> bool:
+    """Whether the published files of that row make what `mode` makes."""
+    return _planes_of(published) == (mode.streams, mode.conditions)
 
 
 def _table(rows: Sequence[Workflow]) -> Mapping[str, Workflow]:
