@@ -237,6 +237,22 @@ def test_what_options_cannot_be(xl: Model, options: dict, message: str) -> None:
         xl.generate("a cat", size=SIZE, options=options)
 
 
+def test_only_so_many_modes_stay_loaded(xl_folder: Path) -> None:
+    family = LayerDiffuseXLFamily.load(xl_folder)
+    model = Model(family)
+    loaded = family.pipeline.mode_weights
+    model.generate(GIVEN["foreground"], background="a hill", size=SIZE, seed=1)
+    assert list(loaded) == ["fg2blend", "fgblend2bg"]
+    first = model.generate("a cat", size=SIZE, seed=1)
+    assert list(loaded) == ["fg2blend", "fgblend2bg", "transparent"]
+    model.generate("a cat", GIVEN["background"], size=SIZE, seed=1)
+    assert set(loaded) == {"transparent", "bg2blend", "bgblend2fg"}
+    model.generate("a cat", "a hill", size=SIZE, seed=1)  # three steps: the others go
+    assert set(loaded) == {"transparent", "fg2blend", "fgblend2bg"}
+    again = model.generate("a cat", size=SIZE, seed=1)
+    assert np.array_equal(first.layers[0].pixels, again.layers[0].pixels)
+
+
 def test_only_pairs_with_weights(xl_folder: Path, tmp_path: Path) -> None:
     text = (xl_folder / CONFIG).read_text(encoding="utf-8")
     text = text.replace('"base"', f'"{xl_folder / "base"}"')

@@ -22,8 +22,9 @@ class LayerDiffuseConfig:
     loras: LoRA files or hub ids laid over the base, with loras_weight. controlnets: ControlNet by
     the kind of control it takes ("silhouette", "edges"). scheduler: a diffusers class; "" for the
     base's own. device: "auto" takes CUDA, then Apple's, then the CPU. dtype: "auto" is float16 on
-    an accelerator, float32 on the CPU. offload: parts of the model wait in memory until used.
-    vae_tiling: decode large pictures tile by tile. sequential_guidance: as the pipeline has it.
+    an accelerator, float32 on the CPU. keep_modes: how many modes stay in memory, at least those of
+    one request; an SDXL mode is 0.7 to 3.6 GB beside the base. offload: parts of the model wait in
+    memory until used. vae_tiling: decode large pictures tile by tile. sequential_guidance: as the pipeline has it.
     steps, guidance, negative_prompt: the defaults of a request.
     """
 
@@ -39,6 +40,7 @@ class LayerDiffuseConfig:
     scheduler: str = ""
     device: str = "auto"
     dtype: Dtype = "auto"
+    keep_modes: int = 3
     offload: Offload = "none"
     vae_tiling: bool = False
     sequential_guidance: bool = False

@@ -55,6 +55,7 @@ class LayerDiffuseFamily:
         self.config = config
         self.version = config.base
         self.native_size = (pipeline._own_size, pipeline._own_size)
+        self._used: dict[str, None] = {}  # modes, the newest last
         self._controlled: list[str] = []  # the kinds whose ControlNets are loaded
 
     @classmethod
@@ -102,8 +103,7 @@ class LayerDiffuseFamily:
             raise RequestError(f"{self.name} makes stills: use frames=1, not {request.frames}")
         options = RequestOptions.of(request.options)
         workflow = self._workflow_of(request.task)
-        for mode in workflow.steps:
-            self._load(mode)
+        self._load([mode for mode in workflow.steps if mode.adapted])
         steps = request.steps or self.config.steps
         guidance = self.config.guidance if request.guidance is None else request.guidance
         call = {
@@ -130,6 +130,7 @@ class LayerDiffuseFamily:
                 "scheduler": scheduler,
                 **options.report(),
                 **_grey_report(output),
+                **_flagged_report(output),
             },
         )
 
@@ -232,11 +233,20 @@ class LayerDiffuseFamily:
                 return self._workflow(row.workflow)
         raise RequestError(f"{self.name} has no weights for {str(task)!r}: name them in {CONFIG}")
 
-    def _load(self, mode: Mode) -> None:
-        if mode.adapted and mode.name not in self.pipeline.mode_weights:
-            source = self.config.modes[mode.name]
-            log.info("loading the %s weights: %s", mode.name, source)
-            self.pipeline.load_mode(mode.name, source)
+    def _load(self, modes: Sequence[Mode]) -> None:
+        """Load what is not loaded; of the others only the ones used last stay."""
+        loaded, needed = self.pipeline.mode_weights, [mode.name for mode in modes]
+        for name in needed:
+            self._used[name] = self._used.pop(name, None)  # now the newest
+        spare = [name for name in self._used if name in loaded and name not in needed]
+        room = max(0, self.config.keep_modes - len(needed))
+        for name in spare[: max(0, len(spare) - room)]:
+            if name in self.config.modes:  # it can be had again
+                self.pipeline.unload_mode(name)
+        for name in needed:
+            if name not in loaded:
+                log.info("loading the %s weights: %s", name, self.config.modes[name])
+                self.pipeline.load_mode(name, self.config.modes[name])
 
     def _collect(
         self, request: LayerRequest, output: LayerDiffuseOutput, report: dict[str, Any]
@@ -318,6 +328,17 @@ def _prompts(words: Mapping[str, str], streams: Sequence[str]) -> dict[str, str]
     weights were trained with words everywhere."""
     together = ", ".join(dict.fromkeys(text for text in words.values() if text))
     return {name: words.get(name) or together for name in streams}
+
+
+def _flagged_report(output: LayerDiffuseOutput) -> dict[str, Any]:
+    """That the base's safety checker cleared the planes, where it has one and it did."""
+    if not any(output.nsfw_content_detected or ()):
+        return {}
+    log.warning(
+        "the base's safety checker found the picture unfit and cleared every plane: try another "
+        "seed or prompt"
+    )
+    return {"cleared_by_safety_checker": True}
 
 
 def _grey_report(output: LayerDiffuseOutput) -> dict[str, Any]:
