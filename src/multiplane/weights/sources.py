@@ -198,6 +198,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "cutout": ("isnet", "migan"),
     "prompts": ("sam2-tiny",),
     "cutout-scenes": ("tuxpaint-stamps",),
+    "photos": ("opencv-photos",),
     "text2layer": ("lpips",),
 }
 
