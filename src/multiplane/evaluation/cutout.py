@@ -231,7 +231,8 @@ def lines_of(found: Figures) -> Iterator[str]:
             )
         for name, each in figures["completions"].items():
             yield (
-                f"  behind the object, {name}: {each['psnr']['mean']:.2f} dB, L1 {each['l1']['mean']:.4f}"
+                f"  behind the object, {name}: {each['psnr']['mean']:.2f} dB, "
+                f"L1 {each['l1']['mean']:.4f}"
                 + _one(each, "feature distance", ", features")
             )
         for name, each in figures["true alpha"].items():

@@ -1,8 +1,9 @@
 """The ways of taking a photograph apart that are compared: ours, and plain networks with OpenCV.
 
-A method is a matte and what follows it; a step that does nothing is left out. Each step's processor seconds are
-counted, so that figures taken on a busy machine are still figures of the method. The networks'
-mattes are kept by content, so `network_seconds` takes their time apart, on a few pictures.
+A method is a matte and what follows it; a step that does nothing is left out. Each step's processor
+seconds are counted, so that figures taken on a busy machine are still figures of the method. The
+networks' mattes are kept by content, so `network_seconds` takes their time apart, on a few
+pictures.
 """
 
 from __future__ import annotations

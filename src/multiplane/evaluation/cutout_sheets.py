@@ -1,4 +1,4 @@
-"""Pictures of the cutout evaluation: the first scenes in order, and every object that was missed."""
+"""Pictures of the cutout evaluation: the first scenes in order, every object that was missed."""
 
 from __future__ import annotations
 
