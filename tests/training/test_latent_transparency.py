@@ -133,3 +133,27 @@ def test_see_through_is_one_straight_ramp_of_opacity_a_plane() -> None:
     assert float(inner.diff(n=2, dim=1).abs().max()) < 1e-5
     assert len({round(float(plane[0, 0]), 4) for plane in inner}) > 50
     assert math.isclose(float(made[:, 3].mean()), 0.575, abs_tol=0.08)
+
+
+def test_the_offset_tells_apart_what_looks_alike_over_grey() -> None:
+    """A solid disc of a pale colour and a half clear one of a strong colour are one flat picture,
+    so only the offset can carry which of them it is."""
+    y, x = torch.meshgrid(torch.arange(SIZE), torch.arange(SIZE), indexing="ij")
+    disc = ((y - 15.5).square() + (x - 15.5).square() < 100).float()
+    pale, strong = torch.tensor([0.75, 0.5, 0.25]), torch.tensor([1.0, 0.5, 0.0])
+    solid = torch.cat([pale[:, None, None] * disc, disc[None]])
+    clear = torch.cat([strong[:, None, None] * disc, disc[None]]) * 0.5
+    pictures = Pictures.of(torch.stack([solid, clear]))
+    assert torch.allclose(pictures.flat[0], pictures.flat[1], atol=1e-6)
+    model = a_model(scale=1.0)
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(150):
+        decoded = passed(model, pictures, [True, True])
+        optimizer.zero_grad()
+        reconstruction_loss(decoded, pictures).backward()
+        optimizer.step()
+    with torch.no_grad():
+        told = passed(model, pictures, [True, True]).alpha[:, 0, 15, 15]
+        untold = passed(model, pictures, [False, False]).alpha[:, 0, 15, 15]
+    assert told.tolist() == pytest.approx([1.0, 0.5], abs=0.1)
+    assert float(untold[0] - untold[1]) == pytest.approx(0, abs=1e-4)
