@@ -232,8 +232,7 @@ def lines_of(found: Figures) -> Iterator[str]:
         for name, each in figures["completions"].items():
             yield (
                 f"  behind the object, {name}: {each['psnr']['mean']:.2f} dB, "
-                f"L1 {each['l1']['mean']:.4f}"
-                + _one(each, "feature distance", ", features")
+                f"L1 {each['l1']['mean']:.4f}" + _one(each, "feature distance", ", features")
             )
         for name, each in figures["true alpha"].items():
             yield f"  {name}, true alpha" + _one(each, "edge colour error", ": error")

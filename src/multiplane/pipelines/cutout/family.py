@@ -38,7 +38,7 @@ class CutoutFamily:
 
     name = "cutout"
     version = "1"
-    native_size = (1024, 1024)  # never used: the size is that of the given composite
+    native_size: tuple[int, int] = (1024, 1024)  # not used: the size is the composite's
 
     def __init__(self, cutter: Cutter | None = None) -> None:
         self._cutter = cutter or Cutter()
