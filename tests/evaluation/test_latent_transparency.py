@@ -73,8 +73,8 @@ def test_see_through_changes_opacity_alone_and_always_alike() -> None:
     assert float(made[:, 3].max()) < 1
     covered = made[:, 3] > 0
     assert torch.equal(covered, truth[:, 3] > 0)
-    colour = [picture[:, :3].movedim(1, -1)[covered] for picture in (made, truth)]
-    assert torch.allclose(*colour, atol=1e-5)
+    one, other = (picture[:, :3].movedim(1, -1)[covered] for picture in (made, truth))
+    assert torch.allclose(one, other, atol=1e-5)
 
 
 def test_an_offset_of_nothing_does_no_harm() -> None:
