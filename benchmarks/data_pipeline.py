@@ -60,7 +60,7 @@ def _digest(outcome: Outcome) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("photos", type=Path)
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)

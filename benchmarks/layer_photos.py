@@ -82,7 +82,7 @@ def _rgba(data: bytes) -> np.ndarray:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("what", choices=("pictures", "sheet"))
     parser.add_argument("folder", type=Path, nargs="?", help="of shards, for the sheet")
     parser.add_argument("-o", "--out", type=Path, required=True)

@@ -67,7 +67,7 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder to write to")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()

@@ -93,7 +93,7 @@ def told(found: list[Seen]) -> dict[str, Any]:
             "records": len(rows),
             "mask good": _share(good[:, 0]),
             "completion good": _share(good[:, 1]),
-            "both good": _share(good.all(axis=1)),
+            "both good": _share(good[:, 0] & good[:, 1]),
             "mean IoU": round(float(np.mean([each.overlap for each in rows])), 3) if rows else None,
             "mean error": round(float(np.mean([each.error for each in rows])), 4) if rows else None,
         }
@@ -111,7 +111,7 @@ def _share(good: np.ndarray) -> float | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("shards", type=Path)
     parser.add_argument("--count", type=int, default=40)
     parser.add_argument("--matte", default="u2netp")
