@@ -119,7 +119,7 @@ def sheet_of(paths: list[Path], folder: Path, note: str) -> Image.Image:
         else:
             cells += [
                 Cell(read_pixels(path), path.stem),
-                Cell(None, "no clear subject"),
+                Cell(None, "no PSD: see photos.json"),
                 Cell(None),
             ]
     lines = [SheetRow("", cells[start : start + 6]) for start in range(0, len(cells), 6)]
