@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +36,19 @@ class Family(Protocol):
         The request holds at most one foreground: the engine layers several one by one.
         Raises ValueError for what these weights cannot do (frames, control kinds, sizes)."""
         ...
+
+
+@runtime_checkable
+class ClipFamily(Family, Protocol):
+    """A family that makes frames as well: `request.frames` may be up to `max_frames`.
+
+    For more than one frame every plane of the request has pixels (T, H, W, 4) and keep (T, H, W),
+    T being `request.frames` (see `multiplane.core.clip`), and `make` answers with planes
+    (T, H, W, 4); for one frame both are as for stills. A control of shape (H, W) steers every
+    frame. fps: the rate its clips are made to be played at."""
+
+    fps: Fraction
+    max_frames: int
 
 
 class FamilyLoader(Protocol):
