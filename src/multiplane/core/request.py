@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -54,6 +55,11 @@ class Task:
         return " -> ".join(sides).strip()
 
 
+def tasks_of(*rows: str) -> frozenset[Task]:
+    """Each of the rows, as `Task.of` reads it."""
+    return frozenset(Task.of(row) for row in rows)
+
+
 # The rows of the task table, in its order.
 TASK_TABLE: tuple[Task, ...] = tuple(
     Task.of(row)
@@ -74,10 +80,10 @@ TASK_TABLE: tuple[Task, ...] = tuple(
 class Plane:
     """One plane of a request.
 
-    pixels: (H, W, 4) straight alpha, of the request's size. Without `keep` and with strength None
-    the plane is given: it is never changed. keep: (H, W) coverage; full scale = given pixel, zero =
-    wanted (inpainting). strength: 0..1, starts a wanted plane from these pixels noised (image to
-    image); 1 forgets them.
+    pixels: (H, W, 4) straight alpha, of the request's size, or (T, H, W, 4) for frames. Without
+    `keep` and with strength None the plane is given: it is never changed. keep: (H, W) or (T, H, W)
+    coverage; full scale = given pixel, zero = wanted (inpainting). strength: 0..1, starts a wanted
+    plane from these pixels noised (image to image); 1 forgets them.
     """
 
     wanted: bool = False
@@ -97,14 +103,21 @@ class Plane:
         if (
             self.keep is not None
             and self.pixels is not None
-            and self.keep.shape != self.pixels.shape[:2]
+            and self.keep.shape not in (self.pixels.shape[:-1], self.pixels.shape[-3:-1])
         ):
             raise RequestError(
                 f"the keep mask is {_text_of(self.keep.shape[::-1])}, its picture "
-                f"{_text_of(self.pixels.shape[1::-1])}: they must be the same size"
+                f"{_text_of(self.pixels.shape[-2::-1])}: they must be the same size"
             )
         if self.strength is not None and not 0.0 <= self.strength <= 1.0:
             raise RequestError(f"strength must be 0..1, got {self.strength}")
+
+    @property
+    def frames(self) -> int:
+        """How many frames the plane has pixels for; 0 without pixels."""
+        if self.pixels is None:
+            return 0
+        return self.pixels.shape[0] if self.pixels.ndim == 4 else 1
 
     @property
     def state(self) -> PlaneState:
@@ -121,7 +134,7 @@ class Control:
     """A hint that steers one plane without giving its colour.
 
     plane: the plane's name. kind: "silhouette" (coverage of the object) or "edges" (line drawing,
-    full scale on the line). pixels: (H, W) of the request's size.
+    full scale on the line). pixels: (H, W) of the request's size, or (T, H, W), one a frame.
     """
 
     plane: PlaneName
@@ -132,7 +145,8 @@ class Control:
 @dataclass(frozen=True, eq=False)
 class LayerRequest:
     """Everything one generation needs. size: (width, height); None asks for the family's own size,
-    or the size of the given planes. steps, guidance: None asks for the family's defaults.
+    or the size of the given planes. steps, guidance: None asks for the family's defaults. frames:
+    more than one asks for a clip, which plays at fps; None asks for the family's own rate.
 
     Raises RequestError for a number out of its range; `resolve` checks the planes together."""
 
@@ -141,6 +155,7 @@ class LayerRequest:
     composite: Plane = ABSENT
     size: tuple[int, int] | None = None
     frames: int = 1
+    fps: Fraction | None = None
     seed: int = 0
     steps: int | None = None
     guidance: float | None = None
@@ -159,6 +174,7 @@ class LayerRequest:
                 raise RequestError(f"{name} must be a whole number, got {value!r}")
             _check_range(name, value, low, high)
         _check_range("guidance", self.guidance, 0.0, MAX_GUIDANCE)
+        _check_range("fps", self.fps, 0.001, 1000.0)
         if self.size is not None and not all(1 <= side <= MAX_SIDE for side in self.size):
             raise RequestError(
                 f"size must be 1..{MAX_SIDE} pixels a side, got {_text_of(self.size)}"
@@ -172,12 +188,16 @@ class LayerRequest:
         }
         return {**named, "background": self.background, "composite": self.composite}
 
+    def state_of(self, plane: Plane) -> PlaneState:
+        """`plane.state` over all frames: a plane given in fewer than are asked for is wanted."""
+        return "wanted" if 0 < plane.frames < self.frames else plane.state
+
     @property
     def task(self) -> Task:
         """The row of the task table. A mix of given and wanted foregrounds counts as both."""
         sides: dict[str, set[str]] = {"given": set(), "wanted": set(), "absent": set()}
         for name, plane in self.planes().items():
-            sides[plane.state].add(name.partition(":")[0])
+            sides[self.state_of(plane)].add(name.partition(":")[0])
         return Task(frozenset(sides["given"]), frozenset(sides["wanted"]))
 
     def pictures(self) -> dict[str, NDArray[Any]]:
@@ -188,39 +208,59 @@ class LayerRequest:
         return {content_hash(array): array for array in found}
 
     def resolve(self, native_size: tuple[int, int]) -> LayerRequest:
-        """This request with its size filled in: that of its pictures, else `native_size`.
+        """This request with its size filled in: that of its pictures, else `native_size`; and with
+        every plane at all its frames (`multiplane.core.frames.filled`).
 
         Raises RequestError as `check` does."""
+        from multiplane.core.frames import filled
+
         self.check()
-        return replace(self, size=self._common_size() or native_size)
+        return filled(replace(self, size=self._common_size() or native_size))
 
     def check(self) -> None:
         """Raises RequestError when nothing is wanted, when sizes disagree, when a control speaks of
-        a plane that is not wanted, or when a given background or composite is see-through."""
+        a plane that is not wanted, when a given plane has more frames than are asked for, or when
+        a given background or composite is see-through."""
         if not self.task.wanted:
             raise RequestError(
                 "no plane is wanted: give at least one of foreground, background, composite a "
                 "prompt, or True to have it made without one (on the command line: --want PLANE)"
             )
         planes = self.planes()
+        wanted = [name for name, plane in planes.items() if self.state_of(plane) == "wanted"]
         for control in self.controls:
-            if control.plane not in planes or planes[control.plane].state != "wanted":
+            if control.plane not in wanted:
                 raise RequestError(
                     f"the {control.kind} steers {control.plane!r}, which is not a wanted plane; "
-                    f"wanted are {', '.join(n for n, p in planes.items() if p.state == 'wanted')}"
+                    f"wanted are {', '.join(wanted)}"
                 )
         self._common_size()
+        self._check_frames()
         for name in ("background", "composite"):
             _check_opaque(name, planes[name].pixels)
+
+    def _check_frames(self) -> None:
+        for name, plane in self.planes().items():
+            if plane.frames > self.frames:
+                raise RequestError(
+                    f"the given {name} has {plane.frames} frames and {self.frames} are asked for: "
+                    f"ask for {plane.frames}, or cut it"
+                )
+        for control in self.controls:
+            if control.pixels.ndim == 3 and control.pixels.shape[0] != self.frames:
+                raise RequestError(
+                    f"the {control.kind} of {control.plane} has {control.pixels.shape[0]} frames "
+                    f"and {self.frames} are asked for: give one a frame, or a single one for all"
+                )
 
     def _common_size(self) -> tuple[int, int] | None:
         """(width, height) that the asked size and every picture share; None where there is none."""
         sized = [("the asked size", self.size)] if self.size is not None else []
         for name, plane in self.planes().items():
             if plane.pixels is not None:
-                sized.append((f"the given {name}", plane.pixels.shape[1::-1]))
+                sized.append((f"the given {name}", plane.pixels.shape[-2:-4:-1]))
         for control in self.controls:
-            sized.append((f"the {control.kind} of {control.plane}", control.pixels.shape[1::-1]))
+            sized.append((f"the {control.kind} of {control.plane}", control.pixels.shape[:-3:-1]))
         if not sized:
             return None
         first, size = sized[0]
@@ -256,7 +296,8 @@ class MadePlanes:
 
     foregrounds: one (H, W, 4) a requested foreground, given ones passed through. background: (H, W,
     4), alpha 1, or None when absent. composite: the model's own composite plane before any
-    reconciliation, or None when it made none. report: the family's figures.
+    reconciliation, or None when it made none. For a request of several frames all of them are
+    (T, H, W, 4). report: the family's figures.
     """
 
     foregrounds: tuple[np.ndarray, ...]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import cast
 
 from multiplane.core.family import Family, FamilyEntry, FamilyLoader
-from multiplane.core.request import TASK_TABLE, RequestError, Task
+from multiplane.core.request import TASK_TABLE, RequestError, Task, tasks_of
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +31,14 @@ _BUILT_IN = (
         name="layerdiffuse-sdxl",
         target="multiplane.pipelines.layerdiffuse.family:LayerDiffuseXLFamily",
         summary="LayerDiffuse on SDXL; published files by hub id or path (docs/layerdiffuse.md)",
-        tasks=frozenset(
-            Task.of(row)
-            for row in (
-                "-> foreground",
-                "-> foreground background composite",
-                "foreground -> background composite",
-                "background -> foreground composite",
-                "foreground composite -> background",
-                "background composite -> foreground",
-                "-> composite",
-            )
+        tasks=tasks_of(
+            "-> foreground",
+            "-> foreground background composite",
+            "foreground -> background composite",
+            "background -> foreground composite",
+            "foreground composite -> background",
+            "background composite -> foreground",
+            "-> composite",
         ),
         extra="multiplane[diffusers]",
     ),
@@ -49,15 +46,12 @@ _BUILT_IN = (
         name="layerdiffuse-sd15",
         target="multiplane.pipelines.layerdiffuse.family:LayerDiffuseSD15Family",
         summary="LayerDiffuse on Stable Diffusion 1.5; published files by hub id or path",
-        tasks=frozenset(
-            Task.of(row)
-            for row in (
-                "-> foreground",
-                "-> foreground background composite",
-                "foreground -> background composite",
-                "background -> foreground composite",
-                "-> composite",
-            )
+        tasks=tasks_of(
+            "-> foreground",
+            "-> foreground background composite",
+            "foreground -> background composite",
+            "background -> foreground composite",
+            "-> composite",
         ),
         extra="multiplane[diffusers]",
     ),
@@ -65,21 +59,18 @@ _BUILT_IN = (
         name="text2layer",
         target="multiplane.pipelines.text2layer:Text2LayerFamily",
         summary="two layers from one caption by latent diffusion; weights by its recipe",
-        tasks=frozenset((Task.of("-> foreground background composite"), Task.of("-> composite"))),
+        tasks=tasks_of("-> foreground background composite", "-> composite"),
         extra="multiplane[diffusers]",
     ),
     FamilyEntry(
         name="cutout",
         target="multiplane.pipelines.cutout:CutoutFamily",
         summary="photographs into layers: matte, refined edge, completed background; no prompts",
-        tasks=frozenset(
-            Task.of(text)
-            for text in (
-                "composite -> foreground background",
-                "composite -> foreground",
-                "foreground composite -> background",
-                "background composite -> foreground",
-            )
+        tasks=tasks_of(
+            "composite -> foreground background",
+            "composite -> foreground",
+            "foreground composite -> background",
+            "background composite -> foreground",
         ),
         extra="multiplane[cutout]",
     ),

@@ -12,7 +12,7 @@ import numpy as np
 
 from multiplane.core.family import Progress
 from multiplane.core.pixels import Float, to_float
-from multiplane.core.request import LayerRequest, MadePlanes, RequestError, Task
+from multiplane.core.request import LayerRequest, MadePlanes, RequestError, Task, tasks_of
 from multiplane.pipelines.cutout.complete import Completion
 from multiplane.pipelines.cutout.cutter import Cut, Cutter, Stages
 from multiplane.pipelines.cutout.difference import alpha_over, colours_over, difference_matte
@@ -21,14 +21,11 @@ from multiplane.pipelines.cutout.plate import clean_plate
 from multiplane.pipelines.cutout.refine import refine_alpha
 from multiplane.pipelines.cutout.settings import CutoutSettings
 
-TASKS = frozenset(
-    Task.of(text)
-    for text in (
-        "composite -> foreground background",
-        "composite -> foreground",
-        "foreground composite -> background",
-        "background composite -> foreground",
-    )
+TASKS = tasks_of(
+    "composite -> foreground background",
+    "composite -> foreground",
+    "foreground composite -> background",
+    "background composite -> foreground",
 )
 STAGES = ("matte", "edge", "colours", "background")
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from multiplane.core.family import Progress
-from multiplane.core.request import LayerRequest, MadePlanes, RequestError, Task
+from multiplane.core.request import LayerRequest, MadePlanes, RequestError, Task, tasks_of
 from multiplane.pipelines.canvas import SquareCanvas
 from multiplane.pipelines.text2layer.pipeline import Planes, Text2LayerPipeline
 
@@ -37,7 +37,7 @@ class Text2LayerFamily:
 
     @property
     def tasks(self) -> frozenset[Task]:
-        return frozenset(Task.of(text) for text in self.pipeline.codec.tasks)
+        return tasks_of(*self.pipeline.codec.tasks)
 
     def make(self, request: LayerRequest, progress: Progress | None = None) -> MadePlanes:
         """Make the wanted planes from one caption. Any size: the canvas is laid into a square that

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from multiplane.core.family import Progress
 from multiplane.core.pixels import to_float
-from multiplane.core.request import LayerRequest, MadePlanes, Plane, RequestError, Task
+from multiplane.core.request import LayerRequest, MadePlanes, Plane, RequestError, Task, tasks_of
 from multiplane.models.planes import over
 from multiplane.pipelines.canvas import SquareCanvas
 from multiplane.pipelines.tiny.pipeline import StepCallback, TinyPipeline
@@ -44,7 +44,7 @@ class TinyFamily:
 
     @property
     def tasks(self) -> frozenset[Task]:
-        return frozenset(Task.of(text) for text in self.pipeline.defaults.tasks)
+        return tasks_of(*self.pipeline.defaults.tasks)
 
     def make(self, request: LayerRequest, progress: Progress | None = None) -> MadePlanes:
         """Make the wanted planes. Any size: the canvas is laid into a square that is scaled to the
