@@ -8,7 +8,12 @@ import torch
 from torch import nn
 
 from multiplane.training.ema import EMA
-from multiplane.training.optimizers import learning_rate_factor, make_optimizers
+from multiplane.training.optimizers import (
+    KernelMuon,
+    learning_rate_factor,
+    make_optimizers,
+    orthogonalised,
+)
 from small_world import a_denoiser
 
 
@@ -31,6 +36,35 @@ def test_without_a_hidden_part_adamw_gets_everything() -> None:
     model = nn.Linear(3, 2)
     (adamw,) = make_optimizers(model, nn.Identity(), 1.0, 1e-3)
     assert [len(group["params"]) for group in adamw.param_groups] == [2]
+
+
+def test_kernels_between_wide_maps_get_muon_too() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Conv2d(16, 32, 3), nn.Conv2d(32, 3, 3))
+    adamw, kernels = make_optimizers(model, model, 3e-3, 1e-3)
+    assert isinstance(kernels, KernelMuon)
+    assert [p.shape for group in kernels.param_groups for p in group["params"]] == [(32, 16, 3, 3)]
+    assert len(adamw.param_groups[0]["params"]) == 5
+
+
+@pytest.mark.parametrize("shape", [(16, 40), (40, 16), (20, 20)])
+def test_orthogonalised_keeps_the_singular_vectors_and_levels_the_values(
+    shape: tuple[int, int],
+) -> None:
+    matrix = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    found = u.T @ orthogonalised(matrix) @ v.T
+    values = found.diagonal()
+    assert values.min() > 0.5
+    assert values.max() < 1.3
+    assert (found - values.diag()).abs().max() < 1e-4
+
+
+def test_a_kernel_moves_by_the_size_an_adamw_update_has() -> None:
+    kernel = nn.Parameter(torch.zeros(32, 16, 3, 3))
+    optimizer = KernelMuon([kernel], lr=0.1)
+    kernel.grad = 1e-4 * torch.randn(kernel.shape, generator=torch.Generator().manual_seed(0))
+    optimizer.step()
+    assert kernel.detach().square().mean().sqrt().item() == pytest.approx(0.1 * 0.2, rel=0.3)
 
 
 def test_the_rate_rises_stays_and_falls_along_a_cosine() -> None:

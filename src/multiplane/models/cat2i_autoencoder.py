@@ -15,13 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from diffusers.models.autoencoders.vae import Decoder, DiagonalGaussianDistribution, Encoder
 from torch import Tensor, nn
 
 from multiplane.models.planes import from_model
+
+QUIET_LOGVAR = -6.0
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ class CaT2IAutoencoder(nn.Module):
         )
         self.decoder.conv_out = nn.Identity()  # pyright: ignore[reportAttributeAccessIssue]
         self.moments = nn.Conv2d(2 * latent, 2 * latent, 1)
+        # A quiet posterior at first, or the decoder learns to ignore it.
+        nn.init.constant_(cast(Tensor, self.moments.bias)[latent:], QUIET_LOGVAR)
         self.from_latent = nn.Conv2d(latent, latent, 1)
         width = config.channels[0]
         planes = {"foreground": 3, "background": 3, "mask": 1}

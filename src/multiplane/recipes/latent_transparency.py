@@ -112,7 +112,7 @@ def main(path: Path) -> None:
     for part in (model, model.vae):
         part.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     adversary = Adversary(config.adversary, 4)
-    run = TrainingRun(config.run, model, nn.Identity(), to_table(config), adversary)
+    run = TrainingRun(config.run, model, model, to_table(config), adversary)
     nn.Module.to(model.vae, run.device)
     if config.run.compile:
         compile_parts(model.vae.encoder, model.vae.decoder, model.encoder, model.decoder)

@@ -26,6 +26,7 @@ from multiplane.models.frozen_vae import load_frozen_vae
 from multiplane.models.latent_unet import (
     LatentUNetConfig,
     build_unet,
+    prefer_plain_attention,
     sample_latents,
     starting_noise,
 )
@@ -204,7 +205,9 @@ def main(path: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.manual_seed(config.run.seed)  # the initial weights
     unet = make_unet(config)
-    run = TrainingRun(config.run, unet, nn.Identity(), to_table(config))
+    prefer_plain_attention(unet)
+    hidden = nn.Identity() if config.lora_rank else unet
+    run = TrainingRun(config.run, unet, hidden, to_table(config))
     vae = load_frozen_vae(config.vae, config.vae_subfolder)
     check_fit(config, unet, vae)
     text = TextEncoder.from_pretrained(config.text_encoder)

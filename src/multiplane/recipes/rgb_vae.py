@@ -78,7 +78,7 @@ def build(config: VAEConfig, size: int) -> AutoencoderKL:
     vae = AutoencoderKL(**settings)
     # A quiet posterior at first, or the decoder learns to ignore it.
     with torch.no_grad():
-        cast(nn.Conv2d, vae.quant_conv).bias[config.latent_channels :] = -4.0  # pyright: ignore
+        cast(nn.Conv2d, vae.quant_conv).bias[config.latent_channels :] = -6.0  # pyright: ignore
     return vae
 
 
@@ -125,11 +125,10 @@ def main(path: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.manual_seed(config.run.seed)  # the initial weights
     vae = build(config.model, config.feed.size)
-    vae.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     if config.run.compile:
         compile_parts(vae.encoder, vae.decoder)
     adversary = Adversary(config.adversary, 3) if config.adversary else None
-    run = TrainingRun(config.run, NoisyPass(vae), nn.Identity(), to_table(config), adversary)
+    run = TrainingRun(config.run, NoisyPass(vae), vae, to_table(config), adversary)
     lpips = LPIPS.from_package(config.lpips).to(run.device) if config.lpips else None
     feed, _ = load_feed(config.feed, "train", None, run.device)
     heldout, _ = load_feed(config.feed, "heldout", None, run.device)
@@ -139,7 +138,7 @@ def main(path: Path) -> None:
     ) -> tuple[Tensor, dict[str, float]]:
         with torch.autocast(run.device.type, enabled=False):
             pictures = draw_flat(feed, config.batch, generator)
-        target = to_model(pictures).contiguous(memory_format=torch.channels_last)
+        target = to_model(pictures)
         noise = latent_noise(vae, config.batch, config.feed.size, generator).to(run.device)
         decoded, kl = network(target, noise)
         absolute = (decoded - target).abs().mean()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from multiplane.core.config import read_config, to_table
-from multiplane.models.latent_unet import LatentUNetConfig, build_unet
+from multiplane.models.latent_unet import LatentUNetConfig, build_unet, prefer_plain_attention
 from multiplane.models.layer_codecs import LayerCodec, load_layer_codec
 from multiplane.models.text_encoder import TextEncoder
 from multiplane.pipelines.text2layer import Text2LayerDefaults, Text2LayerPipeline
@@ -127,10 +127,11 @@ def train(config: Config) -> None:
     """Train to `run.steps` and write the pipeline with the averaged weights to `run.out`/model."""
     torch.manual_seed(config.run.seed)  # the initial weights
     unet = build_unet(config.model)
+    prefer_plain_attention(unet)
     if config.run.compile:
         blocks = [*unet.down_blocks, unet.mid_block, *unet.up_blocks]
         compile_parts(*cast("list[nn.Module]", blocks))
-    run = TrainingRun(config.run, unet, nn.Identity(), to_table(config))
+    run = TrainingRun(config.run, unet, unet, to_table(config))
     with run.accelerator.main_process_first():
         codec, encoder, train, heldout = prepare(config)
     schedule = training_schedule()

@@ -94,7 +94,7 @@ def train(config: Config) -> None:
     if config.run.compile:
         compile_parts(*model.compiled_parts())
     adversary = Adversary(config.adversary, channels=3) if config.adversary else None
-    run = TrainingRun(config.run, model, nn.Identity(), to_table(config), adversary)
+    run = TrainingRun(config.run, model, model, to_table(config), adversary)
     feed, _ = load_feed(config.feed, "train", None, run.device)
     heldout, _ = load_feed(config.feed, "heldout", None, run.device)
     lpips = LPIPS.from_package(config.lpips).to(run.device)
