@@ -107,7 +107,7 @@ class Forms:
 
     def __init__(self, mode: str, size: int, dtype: torch.dtype, device: str) -> None:
         generator = torch.Generator().manual_seed(0)
-        frames, controlled = MODES[mode].frames, mode in CONTROLLED
+        frames, controlled = len(MODES[mode].streams), mode in CONTROLLED
         with torch.device("meta"):
             unet = UNet2DConditionModel(cross_attention_dim=768)
             sharing = AttentionSharing.for_unet(unet, frames, rank=256, control=controlled)

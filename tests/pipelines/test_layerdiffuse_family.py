@@ -15,6 +15,7 @@ from multiplane.core.request import RequestError, Task
 from multiplane.engine import Model
 from multiplane.models.attention_sharing_unet import AttentionSharing
 from multiplane.models.latent_transparency import OffsetEncoder, TransparencyDecoder
+from multiplane.models.precision import preferred_dtype
 from multiplane.pipelines.layerdiffuse.family import (
     CONFIG,
     LayerDiffuseFamily,
@@ -121,6 +122,20 @@ GIVEN = {
     "background": picture(2, alpha=False),
     "composite": picture(3, alpha=False),
 }
+
+
+def test_a_configuration_may_ask_for_the_fast_decoder(xl: Model, xl_folder: Path) -> None:
+    path = xl_folder / "fast.toml"
+    text = (xl_folder / CONFIG).read_text("utf-8")
+    path.write_text(f"fast_decode = true\n{text}", "utf-8")
+    for model, dtype in (
+        (xl, torch.float32),
+        (Model(LayerDiffuseXLFamily.load(path)), preferred_dtype()),
+    ):
+        assert isinstance(model.family, LayerDiffuseFamily)
+        decoder = model.family.pipeline.transparency_decoder
+        assert decoder is not None
+        assert decoder.dtype == dtype
 
 
 @pytest.mark.parametrize("row", LayerDiffuseXLFamily.rows, ids=lambda row: str(row.task))

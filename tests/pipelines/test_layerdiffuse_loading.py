@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 import torch
 from accelerate import cpu_offload
 from safetensors.torch import save_file
+from torch import Tensor
 
 from multiplane.models.latent_transparency import OffsetEncoder
+from multiplane.models.precision import preferred_dtype
 from multiplane.models.unet_keys import to_ldm
 from multiplane.pipelines.layerdiffuse import LayerDiffusePipeline, LayerDiffuseXLPipeline
 from multiplane.pipelines.layerdiffuse.mode_weights import MergedWeights
@@ -225,6 +228,54 @@ def test_sequential_offloading_changes_nothing(tmp_path: Path) -> None:
     assert pipeline.unet.conv_in.weight.is_meta
     assert pipeline.unet.conv_in.weight.shape[1] == 4
     assert call(pipeline, image=picture(64, 64)).images.std() > 2
+
+
+def test_sequential_offloading_onto_the_cpu_is_refused(one: LayerDiffusePipeline) -> None:
+    with pytest.raises(ValueError, match="the device is the CPU: leave it out"):
+        one.enable_sequential_cpu_offload(device="cpu")
+    assert not one.unet.conv_in.weight.is_meta
+
+
+def test_fast_decoder() -> None:
+    """Off unless asked for; then only the transparency decoder changes, and hardly."""
+    pipeline = small_sd15_pipeline(("transparent",))
+    pipeline.controlnet = None
+    latents = call(pipeline, output_type="latent").images
+    codec_of = partial(decoded, pipeline, latents)
+    exact, again = codec_of(), codec_of()
+    assert torch.equal(exact, again)
+    loaded = pipeline.transparency_decoder
+    assert loaded is not None
+    pipeline.use_fast_decoder()
+    fast = pipeline.transparency_decoder
+    assert fast is not None
+    assert fast.dtype == preferred_dtype()
+    assert {loaded.dtype, pipeline.unet.dtype, pipeline.vae.dtype} == {torch.float32}
+    assert (codec_of() - exact).abs().mean() < 0.01
+    pipeline.use_fast_decoder("cuda")  # where it will run, not where it is
+    assert pipeline.transparency_decoder is not None
+    assert pipeline.transparency_decoder.dtype == torch.float16
+    pipeline.load_transparency(decoder=loaded)
+    assert torch.equal(codec_of(), exact)
+
+
+def test_fast_decoder_is_refused_where_it_cannot_be(one: LayerDiffusePipeline) -> None:
+    bare = small_sd15_pipeline(("transparent",))
+    bare.transparency_decoder = None
+    with pytest.raises(ValueError, match="no transparency decoder is loaded"):
+        bare.use_fast_decoder()
+    one.enable_model_cpu_offload(device="cpu")
+    try:
+        with pytest.raises(ValueError, match="before offloading"):
+            one.use_fast_decoder()
+    finally:
+        one.remove_all_hooks()
+
+
+def decoded(pipeline: LayeredPipeline, latents: Tensor) -> Tensor:
+    """The foreground's planes of these latents."""
+    with torch.no_grad(), pipeline.precise_vae() as vae:
+        return vae.decode(latents[:1])
 
 
 def test_bfloat16(tmp_path: Path) -> None:

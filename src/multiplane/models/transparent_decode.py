@@ -51,9 +51,13 @@ class DecodeOptions:
 
 
 def for_inference(
-    decoder: TransparencyDecoder, precision: Literal["fast", "float32"] = "fast"
+    decoder: TransparencyDecoder,
+    precision: Literal["fast", "float32"] = "fast",
+    device: torch.device | None = None,
 ) -> TransparencyDecoder:
     """A copy of the network laid out for speed, without gradients; the one given stays as it is.
+
+    device: where it will run, if not where it is; the copy is not moved there.
 
     "float32" only changes the memory layout: results differ in the last bits. "fast" computes in
     float16 on an accelerator, in bfloat16 on a CPU with instructions for it, and in float32 on
@@ -62,7 +66,8 @@ def for_inference(
     """
     dtype = torch.float32
     if precision == "fast":
-        dtype = preferred_dtype() if decoder.device.type == "cpu" else torch.float16
+        runs_on = device or decoder.device
+        dtype = preferred_dtype() if runs_on.type == "cpu" else torch.float16
     elif precision != "float32":
         raise ValueError(f"precision must be fast or float32, got {precision!r}")
     network = copy.deepcopy(decoder)

@@ -56,7 +56,7 @@ def test_figures_that_are_known() -> None:
 
 def test_modes_and_multipliers() -> None:
     assert {file.mode for file in PUBLISHED.values() if file.mode} == set(MODES)
-    assert {mode: MODES[mode].frames for mode in ("joint", "fg2bg", "bg2fg")} == {
+    assert {mode: len(MODES[mode].streams) for mode in ("joint", "fg2bg", "bg2fg")} == {
         "joint": 3,
         "fg2bg": 2,
         "bg2fg": 2,

@@ -50,6 +50,8 @@ def build_pipeline(
             config.transparency_decoder or None,
             config.offset_convention or None,
         )
+    if config.fast_decode:
+        pipeline.use_fast_decoder(device)
     _add_loras(pipeline, config)
     if config.vae_tiling:
         pipeline.vae.enable_tiling()

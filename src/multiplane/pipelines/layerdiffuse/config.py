@@ -24,8 +24,10 @@ class LayerDiffuseConfig:
     base's own. device: "auto" takes CUDA, then Apple's, then the CPU. dtype: "auto" is float16 on
     an accelerator, float32 on the CPU. keep_modes: how many modes stay in memory, at least those of
     one request; an SDXL mode is 0.7 to 3.6 GB beside the base. offload: parts of the model wait in
-    memory until used. vae_tiling: decode large pictures tile by tile. sequential_guidance: as the
-    pipeline has it. steps, guidance, negative_prompt: the defaults of a request.
+    memory until used. fast_decode: the transparency decoder in the number format this device is
+    quick in, as the pipeline's `use_fast_decoder`; else exact. vae_tiling: decode large pictures
+    tile by tile. sequential_guidance: as the pipeline has it. steps, guidance, negative_prompt: the
+    defaults of a request.
     """
 
     base: str
@@ -42,6 +44,7 @@ class LayerDiffuseConfig:
     dtype: Dtype = "auto"
     keep_modes: int = 3
     offload: Offload = "none"
+    fast_decode: bool = False
     vae_tiling: bool = False
     sequential_guidance: bool = False
     steps: int = 25

@@ -15,6 +15,7 @@ from typing_extensions import Self
 from multiplane.io.atomic import replacing
 from multiplane.models.attention_sharing_unet import AttentionSharing
 from multiplane.models.latent_transparency import OffsetEncoder, TransparencyDecoder
+from multiplane.models.transparent_decode import for_inference
 from multiplane.models.transparent_vae import TransparentVAE
 from multiplane.pipelines.layerdiffuse.mode_weights import (
     MergedWeights,
@@ -111,6 +112,41 @@ class LayerWeights:
                 move(network, self.vae.device, self.unet.dtype)
                 named = {f"transparency_{name}": network}
                 self.register_modules(**named)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def use_fast_decoder(self, device: torch.device | str | None = None) -> None:
+        """Decode transparency in float16 on an accelerator and in bfloat16 on a CPU that multiplies
+        in it, in the quickest memory layout (`models.transparent_decode.for_inference`; what it
+        costs: docs/latent_transparency.md). Without this call the decoder stays as loaded.
+
+        device: where the pipeline will run, if it is not there yet. Before offloading is enabled;
+        `load_transparency(decoder=...)` brings the exact one back, and saves as it was.
+        Raises ValueError when no decoder is loaded, or it is offloaded already."""
+        decoder = self.transparency_decoder
+        if decoder is None:
+            raise ValueError(
+                "no transparency decoder is loaded: call load_transparency(decoder=...) first"
+            )
+        if hasattr(decoder, "_hf_hook"):
+            raise ValueError(
+                "the transparency decoder is offloaded already: call use_fast_decoder before "
+                "offloading is enabled"
+            )
+        runs_on = None if device is None else torch.device(device)
+        self.register_modules(  # pyright: ignore[reportAttributeAccessIssue]
+            transparency_decoder=for_inference(decoder, device=runs_on)
+        )
+
+    def enable_sequential_cpu_offload(
+        self, gpu_id: int | None = None, device: torch.device | str | None = None
+    ) -> None:
+        """As diffusers. Raises ValueError for the CPU, where parts would have nowhere to go."""
+        if device is not None and torch.device(device).type == "cpu":
+            raise ValueError(
+                "sequential offloading moves parts between memory and an accelerator, and the "
+                "device is the CPU: leave it out, everything is in memory there"
+            )
+        base: Any = super()
+        base.enable_sequential_cpu_offload(gpu_id, device)
 
     def _weights_of(self, loaded: LoadedWeights, weight: float) -> ModeWeights:
         if isinstance(loaded.content, UNetDeltas):

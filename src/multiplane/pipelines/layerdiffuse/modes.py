@@ -1,38 +1,33 @@
-"""What each set of published weights makes, as rows of data.
-
-Plane names are those of a request: "foreground", "background", "composite" (the papers' blend)."""
+"""What can be asked for: modes of the published weights, alone and one after the other, as rows of
+data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from multiplane.weights.layerdiffuse.published import MODES as PUBLISHED_MODES
+from multiplane.weights.layerdiffuse.published import (
+    BACKGROUND,
+    COMPOSITE,
+    FOREGROUND,
+    MODES,
+    TRANSPARENT,
+    Mode,
+)
 
-FOREGROUND, COMPOSITE = "foreground", "composite"
-TRANSPARENT = frozenset({FOREGROUND})  # planes with an alpha; the others are opaque
-
-
-@dataclass(frozen=True)
-class Mode:
-    """One set of weights.
-
-    streams: planes denoised together, in the order of the batch (the stream index runs fastest).
-    conditions: given planes, in the order their latents follow the noisy ones (SDXL) or as the
-    control signal (SD1.5). stop_at: part of the noise schedule, 0..1, after which the plain UNet
-    takes over without the conditions. adapted: False for the base as it is."""
-
-    name: str
-    streams: tuple[str, ...]
-    conditions: tuple[str, ...] = ()
-    stop_at: float = 1.0
-    adapted: bool = True
-
-    @property
-    def transparent_streams(self) -> tuple[str, ...]:
-        """Streams the transparency decoder reads; the plain VAE decodes the others."""
-        return tuple(stream for stream in self.streams if stream in TRANSPARENT)
+__all__ = [
+    "COMPOSITE",
+    "FOREGROUND",
+    "SD15_WORKFLOWS",
+    "SDXL_WORKFLOWS",
+    "TRANSPARENT",
+    "Mode",
+    "Workflow",
+    "find",
+    "modes_of",
+    "serves",
+]
 
 
 @dataclass(frozen=True)
@@ -65,23 +60,15 @@ def _workflow(mode: Mode) -> Workflow:
     return Workflow(mode.name, (mode,), (None,))
 
 
-def _mode(name: str, published: str | None = None, stop_at: float = 1.0) -> Mode:
-    """The row of the published files, with a request's names for planes."""
-    return Mode(name, *_planes_of(published or name), stop_at)
-
-
-def _planes_of(published: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(streams, conditions) of a row of the published files."""
-    row, names = PUBLISHED_MODES[published], {"blend": COMPOSITE}
-    streams, conditions = (
-        tuple(names.get(plane, plane) for plane in side) for side in (row.streams, row.given)
-    )
-    return streams, conditions
+def _called(name: str, published: str, stop_at: float = 1.0) -> Mode:
+    """A published mode under the name it has here."""
+    return replace(MODES[published], name=name, stop_at=stop_at)
 
 
 def serves(mode: Mode, published: str) -> bool:
-    """Whether the published files of that row make what `mode` makes."""
-    return _planes_of(published) == (mode.streams, mode.conditions)
+    """Whether the published files of that name make what `mode` makes."""
+    row = MODES[published]
+    return (row.streams, row.conditions) == (mode.streams, mode.conditions)
 
 
 def _table(rows: Sequence[Workflow]) -> Mapping[str, Workflow]:
@@ -90,16 +77,16 @@ def _table(rows: Sequence[Workflow]) -> Mapping[str, Workflow]:
 
 # The base alone: flat pictures, and what the layer-pairs data inpaints with.
 _PLAIN = Mode("plain", (COMPOSITE,), adapted=False)
-_TRANSPARENT = _mode("transparent")
-_FG2BLEND = _mode("fg2blend", "fg2ble")
-_BG2BLEND = _mode("bg2blend", "bg2ble")
+_TRANSPARENT = MODES["transparent"]
+_FG2BLEND = _called("fg2blend", "fg2ble")
+_BG2BLEND = _called("bg2blend", "bg2ble")
 # The paper's two streams without a blend. No weights of it were published;
 # multiplane.recipes.layerdiffuse_layers trains them.
-_PAIR = Mode("pair", (FOREGROUND, "background"))
+_PAIR = Mode("pair", (FOREGROUND, BACKGROUND))
 # The authors advise stopping half way for this one: what the weights add late is the foreground's
 # ghost in the background.
-_FGBLEND2BG = _mode("fgblend2bg", "fgble2bg", stop_at=0.5)
-_BGBLEND2FG = _mode("bgblend2fg", "bgble2fg")
+_FGBLEND2BG = _called("fgblend2bg", "fgble2bg", stop_at=0.5)
+_BGBLEND2FG = _called("bgblend2fg", "bgble2fg")
 
 # DPM++ leaves artefacts in the second of two steps; the authors switch to Euler a or UniPC there.
 _SECOND_STEP = "EulerAncestralDiscreteScheduler"
@@ -121,7 +108,7 @@ SDXL_WORKFLOWS = _table(
 SD15_WORKFLOWS = _table(
     (
         _workflow(_PLAIN),
-        *(_workflow(_mode(name)) for name in ("transparent", "joint", "fg2bg", "bg2fg")),
+        *(_workflow(MODES[name]) for name in ("transparent", "joint", "fg2bg", "bg2fg")),
         _workflow(_PAIR),
     )
 )

@@ -137,25 +137,26 @@ def shown_to_model(pictures: Tensor, size: tuple[int, int]) -> Tensor:
 
 @dataclass(frozen=True)
 class PaddedCanvas:
-    """A picture of any size in the middle of one whose sides are multiples of 64.
+    """A picture of any size in the middle of one whose sides are multiples of `step`.
 
     width, height: of the picture, checked by `of`."""
 
     width: int
     height: int
+    step: int = STEP
 
     @classmethod
-    def of(cls, width: int, height: int) -> PaddedCanvas:
+    def of(cls, width: int, height: int, step: int = STEP) -> PaddedCanvas:
         """Raises ValueError for a size no picture can have."""
         for name, side in (("width", width), ("height", height)):
             if not isinstance(side, int | np.integer) or not 1 <= side <= MAX_SIDE:
                 raise ValueError(f"{name} must be a whole number 1..{MAX_SIDE}, got {side!r}")
-        return cls(int(width), int(height))
+        return cls(int(width), int(height), step)
 
     @property
     def inner(self) -> tuple[int, int]:
         """(width, height) the model works at."""
-        return -(-self.width // STEP) * STEP, -(-self.height // STEP) * STEP
+        return -(-self.width // self.step) * self.step, -(-self.height // self.step) * self.step
 
     @property
     def _margins(self) -> tuple[int, int, int, int]:

@@ -21,37 +21,44 @@ Content = Literal[
 ]
 
 
+FOREGROUND, BACKGROUND, COMPOSITE = "foreground", "background", "composite"
+TRANSPARENT = frozenset({FOREGROUND})  # planes with an alpha; the others are opaque
+
+
 @dataclass(frozen=True)
 class Mode:
-    """What a set of UNet weights does.
+    """What one set of UNet weights does; planes have the names of a request ("composite" is the
+    papers' blend).
 
-    given: latents joined to the noisy one on the channel axis, in this order (SDXL); or the picture
-    that the control signal is made of (SD1.5). streams: what the latents of a picture are, in the
-    batch's order. transparent: the streams that the transparency decoder reads; the others are
-    plain pictures."""
+    streams: planes denoised together, in the order of the batch (the stream index runs fastest).
+    conditions: given planes, in the order their latents follow the noisy ones on the channel axis
+    (SDXL), or what the control signal is made of (SD1.5). stop_at: part of the noise schedule,
+    0..1, after which the plain UNet takes over without the conditions. adapted: False for the base
+    as it is."""
 
     name: str
-    given: tuple[str, ...]
     streams: tuple[str, ...]
-    transparent: tuple[str, ...]
+    conditions: tuple[str, ...] = ()
+    stop_at: float = 1.0
+    adapted: bool = True
 
     @property
-    def frames(self) -> int:
-        return len(self.streams)
+    def transparent_streams(self) -> tuple[str, ...]:
+        """Streams the transparency decoder reads; the plain VAE decodes the others."""
+        return tuple(stream for stream in self.streams if stream in TRANSPARENT)
 
 
-FG, BG, BLEND = "foreground", "background", "blend"
 MODES = {
     mode.name: mode
     for mode in (
-        Mode("transparent", (), (FG,), (FG,)),
-        Mode("joint", (), (FG, BG, BLEND), (FG,)),
-        Mode("fg2bg", (FG,), (BG, BLEND), ()),
-        Mode("bg2fg", (BG,), (FG, BLEND), (FG,)),
-        Mode("fg2ble", (FG,), (BLEND,), ()),
-        Mode("bg2ble", (BG,), (BLEND,), ()),
-        Mode("fgble2bg", (FG, BLEND), (BG,), ()),
-        Mode("bgble2fg", (BG, BLEND), (FG,), (FG,)),
+        Mode("transparent", (FOREGROUND,)),
+        Mode("joint", (FOREGROUND, BACKGROUND, COMPOSITE)),
+        Mode("fg2bg", (BACKGROUND, COMPOSITE), (FOREGROUND,)),
+        Mode("bg2fg", (FOREGROUND, COMPOSITE), (BACKGROUND,)),
+        Mode("fg2ble", (COMPOSITE,), (FOREGROUND,)),
+        Mode("bg2ble", (COMPOSITE,), (BACKGROUND,)),
+        Mode("fgble2bg", (BACKGROUND,), (FOREGROUND, COMPOSITE)),
+        Mode("bgble2fg", (FOREGROUND,), (BACKGROUND, COMPOSITE)),
     )
 }
 
@@ -81,8 +88,8 @@ class PublishedFile:
     @property
     def channels(self) -> int:
         """Input channels of the UNet with this file (SDXL's given latents are joined there)."""
-        given = MODES[self.mode].given if self.mode and self.base == "sdxl" else ()
-        return 4 + 4 * len(given)
+        joined = MODES[self.mode].conditions if self.mode and self.base == "sdxl" else ()
+        return 4 + 4 * len(joined)
 
 
 _V1 = "LayerDiffusion/layerdiffusion-v1"
