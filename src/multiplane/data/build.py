@@ -12,9 +12,11 @@ from typing import Any
 
 from multiplane import __version__
 from multiplane.core.config import to_table
+from multiplane.data.captions import slug
+from multiplane.data.clips import CLIP_FORM, clip_key, clip_members
 from multiplane.data.collections import COLLECTIONS, collection_assets
 from multiplane.data.pictures import FORM, sample_members
-from multiplane.data.recipe import DataRecipe
+from multiplane.data.recipe import ClipRecipe, DataRecipe
 from multiplane.data.records import Asset, Kind
 from multiplane.data.scenes import SCENE_FORM, scene_samples
 from multiplane.data.shards import Sample, ShardNote, finished_shard, write_json, write_shard
@@ -37,23 +39,35 @@ class ShardPlan:
 def build(
     recipe: DataRecipe, out: Path, base: Path, progress: BuildProgress | None = None
 ) -> dict[str, Any]:
-    """Write `out/assets` and, when the recipe asks for scenes, `out/scenes`; returns the asset
-    manifest. base: folder of the recipe file. A second run does only what is missing."""
-    assets = gather(recipe, base)
-    plans = plan_assets(assets, recipe.samples_per_shard)
-    manifest = _write(out / "assets", plans, recipe, progress)
+    """Write `out/assets`, `out/scenes` and `out/clips`, those the recipe asks for; returns the
+    manifest of the first. base: folder of the recipe file. A second run does only what is
+    missing."""
+    manifests = []
+    if recipe.has_assets:
+        plans = plan_assets(gather(recipe, base), recipe.samples_per_shard)
+        manifests.append(_write(out / "assets", plans, recipe, progress))
     if recipe.scenes.count:
-        _write(out / "scenes", plan_scenes(recipe, out / "assets"), recipe, progress)
-    return manifest
+        plans = plan_scenes(recipe, out / "assets")
+        manifests.append(_write(out / "scenes", plans, recipe, progress))
+    if recipe.clips.foregrounds:
+        plans = plan_clips(recipe, base)
+        manifests.append(_write(out / "clips", plans, recipe, progress))
+    return manifests[0]
 
 
 def gather(recipe: DataRecipe, base: Path) -> list[Asset]:
-    """Every asset the recipe asks for, fetched. Raises ValueError when two share a key."""
+    """Every single picture the recipe asks for, fetched. Raises ValueError when two share a key."""
     wanted: list[tuple[Kind, tuple[str, ...]]] = [
         ("foreground", recipe.foregrounds),
         ("background", recipe.backgrounds),
         ("gallery", recipe.gallery),
     ]
+    return _gather(recipe, wanted, base)
+
+
+def _gather(
+    recipe: DataRecipe, wanted: Sequence[tuple[Kind, tuple[str, ...]]], base: Path
+) -> list[Asset]:
     assets = [
         asset
         for kind, names in wanted
@@ -116,6 +130,69 @@ def plan_scenes(recipe: DataRecipe, assets: Path) -> list[ShardPlan]:
             )
         )
     return plans
+
+
+def plan_clips(recipe: DataRecipe, base: Path) -> list[ShardPlan]:
+    """Runs of shards of layered clips, one for each collection of foregrounds and split. Raises
+    ValueError where a split has no background."""
+    wanted = recipe.clips
+    plates = _gather(recipe, [("background", wanted.backgrounds)], base)
+    plans = []
+    for collection in wanted.foregrounds:
+        assets = _gather(recipe, [("foreground", (collection,))], base)
+        for split in ("train", "heldout"):
+            chosen = [asset for asset in assets if asset.split == split]
+            chosen = list({asset.concept: asset for asset in reversed(chosen)}.values())[::-1]
+            behind = [plate for plate in plates if plate.split == split]
+            if chosen and not behind:
+                raise ValueError(f"no background of clips.backgrounds is in the {split} split")
+            chosen = chosen[: wanted.limit] if wanted.limit else chosen
+            plans += _clip_plans(recipe, collection, split, chosen, behind)
+    return plans
+
+
+def _clip_plans(
+    recipe: DataRecipe, collection: str, split: str, assets: Sequence[Asset], plates: list[Asset]
+) -> list[ShardPlan]:
+    wanted = recipe.clips
+    per_shard = max(1, recipe.samples_per_shard // wanted.per_asset)
+    behind = [[_size(plate.path), plate.to_json()] for plate in plates]
+    plans = []
+    for number, start in enumerate(range(0, len(assets), per_shard)):
+        part = assets[start : start + per_shard]
+        about = {
+            "kind": "clip",
+            "style": clip_style(collection, part),
+            "split": split,
+            "source": sorted({asset.source for asset in (*part, *plates)}),
+            "licence": sorted({asset.licence for asset in (*part, *plates)}),
+        }
+        form = [CLIP_FORM, about, start, to_table(wanted), recipe.licence_classes, behind]
+        plans.append(
+            ShardPlan(
+                name=f"clip-{about['style']}-{split}-{number:03d}.tar",
+                plan=hash_of([*form, [[_size(a.path), a.to_json()] for a in part]]),
+                about=about,
+                samples=tuple(
+                    (clip_key(asset, index), _clip_maker(wanted, asset, plates, index))
+                    for place, asset in enumerate(part, start)
+                    for index in range(place * wanted.per_asset, (place + 1) * wanted.per_asset)
+                ),
+            )
+        )
+    return plans
+
+
+def clip_style(collection: str, assets: Sequence[Asset]) -> str:
+    """What shards of clips are called after: how their pictures are drawn; the folder's name for
+    pictures of your own."""
+    if collection.startswith("folder:"):
+        return slug(Path(collection.removeprefix("folder:")).name)
+    return assets[0].style
+
+
+def _clip_maker(recipe: ClipRecipe, asset: Asset, plates: Sequence[Asset], index: int):
+    return lambda: clip_members(recipe, asset, plates, index)
 
 
 def _maker(asset: Asset):
@@ -195,7 +272,9 @@ def manifest_of(
 
 
 def _sources(recipe: DataRecipe) -> list[dict[str, Any]]:
+    clips = recipe.clips
     names = (*recipe.foregrounds, *recipe.backgrounds, *recipe.gallery)
+    names += (*clips.foregrounds, *clips.backgrounds)
     packages = dict.fromkeys(
         package for name in names if name in COLLECTIONS for package in COLLECTIONS[name].packages
     )

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from multiplane.data.animations import is_animated
 from multiplane.data.captions import slug, varied, with_article
 from multiplane.data.clipart import clipart_assets
 from multiplane.data.emoji import code_points, emoji_assets, read_names
@@ -14,6 +15,7 @@ from multiplane.data.records import Asset, Kind, split_of
 from multiplane.weights.sources import SOURCES, locate, source
 
 PICTURE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
+ANIMATED_PARTS = tuple(f"fluent-emoji-anim-{part}" for part in (1, 2, 3, 4))
 Folders = Mapping[str, Path]
 
 
@@ -44,6 +46,24 @@ def _fluent(folders: Folders) -> Iterator[Asset]:
         source=SOURCES["fluent-emoji-3d"].source,
         licence="MIT",
     )
+
+
+def _fluent_animated(folders: Folders) -> Iterator[Asset]:
+    """Without skin tones: the tones of one figure move alike."""
+    names = read_names(folders["emojibase-data"] / "package")
+    for part in ANIMATED_PARTS:
+        for asset in emoji_assets(
+            folders[part] / "package" / "assets",
+            names,
+            pattern="*.webp",
+            kind="foreground",
+            style="animated",
+            source=SOURCES[part].source,
+            licence=SOURCES[part].licence,
+            one_a_concept=True,
+        ):
+            if is_animated(asset.path):
+                yield asset
 
 
 def _noto(folders: Folders) -> Iterator[Asset]:
@@ -79,6 +99,7 @@ def _landscapes(folders: Folders) -> Iterator[Asset]:
 
 COLLECTIONS: dict[str, Collection] = {
     "fluent-3d": Collection(("fluent-emoji-3d", "emojibase-data"), _fluent),
+    "fluent-animated": Collection((*ANIMATED_PARTS, "emojibase-data"), _fluent_animated),
     "clipart": Collection(("openclipart-png", "openclipart-svg", "emojibase-data"), _clipart),
     "landscapes": Collection(("endless-sky",), _landscapes),
     "noto": Collection(("noto-emoji", "emojibase-data"), _noto),

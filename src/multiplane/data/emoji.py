@@ -151,7 +151,7 @@ def emoji_assets(
 ) -> Iterator[Asset]:
     """The pictures of one emoji family that show objects, creatures, people or places.
 
-    one_a_concept: only the picture without a skin tone (the retrieval gallery)."""
+    one_a_concept: only the picture without a skin tone."""
     for path in sorted(art.glob(pattern)):
         name = names.get(key_of(path))
         if name is None or not name.kept or (one_a_concept and name.tone):

@@ -1,8 +1,9 @@
 """Everything this project ever fetches, in one list: source, checksum, size, licence, class.
 
-Licence classes: "A" permissive or public domain, the only one that trains embedded weights; "test"
-judges and pictures that no shipped file is made from. The text encoder and the judge networks are
-used as they are, never trained on.
+Licence classes: "A" permissive or public domain, the only one that trains embedded weights; "S"
+share-alike or unconfirmed, for separate checkpoints that say so; "test" judges and pictures that no
+shipped file is made from. The text encoder and the judge networks are used as they are, never
+trained on.
 """
 
 from __future__ import annotations
@@ -25,6 +26,26 @@ SOURCES: dict[str, Package] = {
         licence_class="A",
         use="foregrounds: 3D renders, 256 px with alpha",
     ),
+    # Microsoft's animated set, packed by others; its own terms are not confirmed, so what trains on
+    # it is a separate checkpoint that says so.
+    **{
+        f"fluent-emoji-anim-{part}": Package(
+            registry="npm",
+            name=f"@lobehub/fluent-emoji-anim-{part}",
+            version="1.0.0",
+            sha256=sha256,
+            size=size,
+            licence="MIT as the package states; the licence of the art is not confirmed",
+            licence_class="S",
+            use="foregrounds of clips: animated 3D renders, 256 px with alpha",
+        )
+        for part, sha256, size in (
+            (1, "4c03ac178c1eabf2e2a16dd498f3cc2b92dc30ec3466ae38fdc497d4774c99ea", 164_966_217),
+            (2, "e431da8172e394036c330faa77648d6fbbae1fd3b0be95637c4497c9075019c0", 181_915_962),
+            (3, "3624d0c34c819c1794b74ccf6ae9034adff7c4cb6318dd2a645145f0196feb43", 197_000_910),
+            (4, "3d4c08f1e321f70808ef4996aba0ab575a9d97b6c56ffffc92cf6161a7836aa3", 185_915_894),
+        )
+    },
     "emojibase-data": Package(
         registry="npm",
         name="emojibase-data",
@@ -193,6 +214,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("fluent-emoji-3d", "emojibase-data", "openclipart-png", "openclipart-svg"),
         *("endless-sky", "minilm"),
     ),
+    "clips": (*(f"fluent-emoji-anim-{part}" for part in (1, 2, 3, 4)), "emojibase-data"),
     "gallery": ("noto-emoji", "emojibase-data"),
     "judges": ("isnet", "u2net", "efficientnet-lite0"),
     "cutout": ("isnet", "migan"),

@@ -32,8 +32,10 @@ def _fail(error: Exception) -> typer.Exit:
 
 @app.command()
 def build(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or one that ships: tiny.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for assets/ and scenes/.")],
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or one that ships: tiny, clips.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="Folder for assets/, scenes/ and clips/.")
+    ],
 ) -> None:
     """Fetch the sources of a recipe and write its shards. Run it again to go on after a stop."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -56,14 +58,15 @@ def build(
             def show(done: int, total: int, name: str) -> None:
                 bars.update(bar, completed=done, total=total, description=name or "done")
 
-            manifest = build_shards(read_recipe(path), out, path.parent, show)
+            chosen = read_recipe(path)
+            manifest = build_shards(chosen, out, path.parent, show)
     except (FetchError, OSError, ValueError) as error:
         raise _fail(error) from error
     for pool, count in manifest["counts"].items():
         print(f"{count:6}  {pool}")
     for skipped in manifest["skipped"]:
         print(f"skipped {skipped['key']}: {skipped['reason']}")
-    print(f"{out / 'assets' / 'manifest.json'}")
+    print(f"{out / ('assets' if chosen.has_assets else 'clips') / 'manifest.json'}")
 
 
 @app.command()
