@@ -83,7 +83,7 @@ def text_encoder(seed: int = 2) -> T5EncoderModel:
 
 def tokenizer() -> PreTrainedTokenizerFast:
     """A word a token, by a small list; padded with 0 and ended with 1 as T5's."""
-    words = "<pad> </s> <unk> 0 1 2 , a the fox forest snow dog red in on river bird".split()
+    words = ["<pad>", "</s>", "<unk>", "0", "1", "2", ",", "a", "red", "fox", "snow", "forest"]
     made = Tokenizer(models.WordLevel({word: at for at, word in enumerate(words)}, "<unk>"))
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation()]

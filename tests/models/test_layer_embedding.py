@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import small_layerflow as small
 from multiplane.models.layer_embedding import (
@@ -18,7 +20,7 @@ from multiplane.models.layer_embedding import (
 from small_diffusion import seeded
 
 
-def run(transformer, text, latents, table=None):  # noqa: ANN001, ANN201
+def run(transformer: Any, text: Tensor, latents: Tensor, table: Tensor | None = None) -> Tensor:
     time = torch.tensor([500])
     with torch.no_grad():
         if table is None:

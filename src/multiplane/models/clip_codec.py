@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,7 +28,7 @@ class ClipCodec:
     vae: Any
     layout: SubclipLayout
     joined: bool = False
-    device: torch.device = torch.device("cpu")
+    device: torch.device | str = "cpu"
 
     def encode(self, clips: Mapping[ClipName, Tensor]) -> dict[ClipName, Tensor]:
         """Clips (N, frames, 3, H, W) in [-1, 1] -> scaled latents (N, t, C, h, w) float32, the
@@ -45,19 +45,23 @@ class ClipCodec:
             latents.update(zip(run, coded.split(lengths, dim=1), strict=True))
         return latents
 
-    def decode(self, latents: Tensor) -> dict[ClipName, Tensor]:
-        """The whole sequence, scaled latents (N, latents, C, h, w), -> every clip (N, frames, 3, H,
-        W) float32 on the CPU, about [-1, 1], the leading frame dropped."""
+    def decode(
+        self, latents: Tensor, clips: Collection[ClipName] | None = None
+    ) -> dict[ClipName, Tensor]:
+        """The whole sequence, scaled latents (N, latents, C, h, w), -> its clips (N, frames, 3, H,
+        W) float32 on the CPU, about [-1, 1], the leading frame dropped. clips: the ones wanted, all
+        when None."""
         layout = self.layout
+        wanted = [clip for clip in layout.clips if clips is None or clip in clips]
         if self.joined:
             video = torch.cat([self._decode(one[None]) for one in latents])
-            return {clip: video[:, layout.video_span(clip)] for clip in layout.clips}
-        return {
-            clip: torch.cat([self._decode(one[None]) for one in latents[:, layout.span(clip)]])[
-                :, -layout.frames :
-            ]
-            for clip in layout.clips
-        }
+            return {clip: video[:, layout.video_span(clip)] for clip in wanted}
+        decoded: dict[ClipName, Tensor] = {}
+        for clip in wanted:
+            own = latents[:, layout.span(clip)]
+            video = torch.cat([self._decode(one[None]) for one in own])
+            decoded[clip] = video[:, -layout.frames :]
+        return decoded
 
     def _led(self, clip: ClipName, video: Tensor) -> Tensor:
         """With its first frame once more in front, where the layout wants that."""

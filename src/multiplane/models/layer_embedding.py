@@ -118,8 +118,10 @@ class LayerEmbedding(ModelMixin, ConfigMixin):
 
 
 def token_table(transformer: Any, embedding: LayerEmbedding | None, grid: TokenGrid) -> Tensor:
-    """(text + video, width) float32: what to add to a CogVideoX transformer's tokens. Without an embedding
-    its fixed positions alone, zeros for the text, whatever the number of text tokens."""
+    """(text + video, width) float32: what to add to a CogVideoX transformer's tokens.
+
+    Without an embedding its fixed positions alone, zeros for the text, however much of it there
+    is."""
     config = transformer.config
     width = config.num_attention_heads * config.attention_head_dim
     fixed = get_3d_sincos_pos_embed(
