@@ -1,0 +1,108 @@
+"""The base under the three stages: a small video transformer on ordinary, flat clips.
+
+    python -m multiplane.recipes.clips_base config.toml
+    torchrun --nproc-per-node N -m multiplane.recipes.clips_base config.toml
+
+It stands where LayerFlow has CogVideoX: it knows captions and motion, and nothing of layers. Half
+of its clips are composites, half panning photographs; in some, frames are given and the rest is to
+be made. A killed run started again goes on from its newest checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from multiplane.core.config import read_config, to_table
+from multiplane.models.layered_transformer import LayeredTransformer, LayeredTransformerConfig
+from multiplane.models.weights_io import save_network
+from multiplane.recipes.command import path_argument
+from multiplane.training.clip_stage import NETWORK, ClipStage
+from multiplane.training.clips import PLANES, ClipBatch, ClipTraining, as_rows
+from multiplane.training.run import RunConfig, TrainingRun, compile_parts
+
+
+@dataclass(frozen=True)
+class Config:
+    """photographs: share of clips without an object. given_frames: share of clips of which some
+    frames are given."""
+
+    run: RunConfig
+    data: ClipTraining
+    model: LayeredTransformerConfig = field(
+        default_factory=lambda: LayeredTransformerConfig(channels=1024, grid=4)
+    )
+    photographs: float = 0.5
+    given_frames: float = 0.3
+
+
+def flat_clips(batch: ClipBatch, photographs: float, generator: torch.Generator) -> ClipBatch:
+    """The batch with its composites replaced by its backgrounds, caption included, in a share of
+    samples."""
+    count = len(batch.prompts)
+    plain = torch.rand(count, generator=generator) < photographs
+    prompts = batch.prompts.clone()
+    prompts[:, PLANES.index("composite")] = torch.where(
+        plain, prompts[:, PLANES.index("background")], prompts[:, PLANES.index("composite")]
+    )
+    mask = plain.to(batch.composite.device)[:, None, None, None, None]
+    shown = torch.where(mask, batch.background, batch.composite)
+    return replace(batch, composite=shown, prompts=prompts)
+
+
+def draw_given_frames(given: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """given: (B, 1, F, h, w) bool, of nothing given. In a share of samples each frame is given by
+    the toss of a coin; one frame at least is wanted."""
+    count, _, frames = given.shape[:3]
+    some = torch.rand(count, 1, generator=generator) < share
+    tossed = torch.rand(count, frames, generator=generator) < 0.5
+    wanted = torch.randint(frames, (count, 1), generator=generator)
+    shown = some & tossed & (torch.arange(frames)[None] != wanted)
+    return shown[:, None, :, None, None].expand_as(given).to(given.device)
+
+
+def train(config: Config) -> None:
+    """Train to `run.steps` and write the averaged weights to `run.out`/denoiser."""
+    torch.manual_seed(config.run.seed)  # the initial weights
+    denoiser = LayeredTransformer(config.model)
+    if config.run.compile:
+        compile_parts(*denoiser.blocks)
+    run = TrainingRun(config.run, denoiser, denoiser.blocks, to_table(config))
+    stage = ClipStage(config.data, config.model, run.device)
+    styles = (*config.data.videos, *config.data.images)
+    train_pool, heldout = (stage.pool(split, styles) for split in ("train", "heldout"))
+
+    def loss_of_step(
+        model: nn.Module, step: int, generator: torch.Generator
+    ) -> tuple[Tensor, dict[str, float]]:
+        batch = train_pool.draw(config.data.batch, generator)
+        batch = flat_clips(batch, config.photographs, generator)
+        rows = as_rows(batch, train_pool.prompts, stage.codec, ("composite",))
+        given = draw_given_frames(rows.given, config.given_frames, generator)
+        return stage.loss(model, rows, given, generator).mean(), {}
+
+    def sample(step: int) -> dict[str, float]:
+        generator = torch.Generator().manual_seed(0)
+        rows = as_rows(
+            heldout.first(config.data.heldout), heldout.prompts, stage.codec, ("composite",)
+        )
+        return {"heldout": float(stage.loss(denoiser, rows, rows.given, generator).mean())}
+
+    run.train(loss_of_step, sample)
+    if run.accelerator.is_main_process:
+        run.ema.copy_to(denoiser)
+        save_network(denoiser, config.run.out / NETWORK, to_table(config.model))
+
+
+def main(path: Path) -> None:
+    """Train by a TOML file."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    train(read_config(Config, path))
+
+
+if __name__ == "__main__":
+    main(path_argument(__doc__))
