@@ -119,7 +119,7 @@ def test_the_number_of_frames_is_checked() -> None:
         list(LayerClip.of(source, 24, frames=3))
     with pytest.raises(ClipError, match="has 1 frames and holds more"):
         list(LayerClip.of(source, 24, frames=1))
-    assert source.closed == source.opened
+    assert source.closed == source.opened  # nothing is left open behind an error
     with pytest.raises(ClipError, match="at least one frame"):
         LayerClip.of([], 24)
     with pytest.raises(ClipError, match="no frame of 2 lies in 2:9"):

@@ -112,5 +112,5 @@ def test_a_mask_is_no_picture() -> None:
     pictures = LayerRequest(controls=(Control("foreground", "edges", mask),)).pictures()
     (key,) = pictures
     data = {"background": {"pixels": {"sha256": key, "size": [2, 2], "dtype": "uint8"}}}
-    with pytest.raises(RequestError, match="must have 3 dimensions, got shape"):
+    with pytest.raises(RequestError, match="must have 3 dimensions, or 4 for frames, got shape"):
         LayerRequest.from_json(data, pictures)

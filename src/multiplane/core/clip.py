@@ -82,8 +82,8 @@ class LayerClip:
     every frame, bottom to top, groups opened. frames: how many there are, None where a stream does
     not know before its end. `of` makes one.
 
-    open: opens the frames from the first one on, afresh at every call. pick: one frame by its
-    number from 0, where the source can do so without reading those before it.
+    open: `open(n)` opens the frames afresh from number n on, counted from 0; nothing when there are
+    no more.
 
     Iterating raises ClipError at the first frame that is unlike the clip, and when there are fewer
     or more of them than it says.
@@ -92,10 +92,9 @@ class LayerClip:
     size: tuple[int, int]
     fps: Fraction
     names: tuple[str, ...]
-    open: Callable[[], Frames] = field(repr=False)
+    open: Callable[[int], Frames] = field(repr=False)
     frames: int | None = None
     provenance: Provenance | None = None
-    pick: Callable[[int], LayerDocument] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fps", rate_of(self.fps))
@@ -118,32 +117,35 @@ class LayerClip:
 
         Size and names, and provenance unless told, are those of the first frame, which a callable
         is asked for at once. frames: how many a callable will give, where that is known."""
-        rate = rate_of(fps)
-        if not callable(source):
+        if callable(source):
+            first = next(itertools.islice(source(), 1), None)
+            stream = source
+
+            def opened(start: int) -> Frames:
+                return itertools.islice(stream(), start, None)
+        else:
             documents = tuple(source)
-            return cls.of(
-                lambda: documents, rate, frames=len(documents), provenance=provenance
-            )._picked_by(documents.__getitem__)
-        first = next(_first_of(source()), None)
+            first, frames = (documents or (None,))[0], len(documents)
+
+            def opened(start: int) -> Frames:
+                return documents[start:]
+
         if first is None:
             raise ClipError("a clip needs at least one frame, and this one opens with none")
-        return cls(
-            first.size,
-            rate,
-            names_of(first),
-            source,
-            frames,
-            first.provenance if provenance is None else provenance,
-        )
+        known = first.provenance if provenance is None else provenance
+        return cls(first.size, rate_of(fps), names_of(first), opened, frames, known)
 
     @classmethod
     def still(cls, document: LayerDocument, frames: int, fps: Rate) -> LayerClip:
         """`document` held for `frames` frames; every frame is the same object."""
-        whole = cls.of(lambda: itertools.repeat(document, frames), fps, frames=frames)
-        return whole._picked_by(lambda _: document)
-
-    def _picked_by(self, pick: Callable[[int], LayerDocument]) -> LayerClip:
-        return replace(self, pick=pick)
+        return cls(
+            document.size,
+            rate_of(fps),
+            names_of(document),
+            lambda start: itertools.repeat(document, max(0, frames - start)),
+            frames,
+            document.provenance,
+        )
 
     @property
     def seconds(self) -> Fraction | None:
@@ -162,20 +164,20 @@ class LayerClip:
         return True
 
     def __iter__(self) -> Iterator[LayerDocument]:
-        opened = iter(self.open())
-        try:
-            count = 0
-            for document in opened:
-                if count == self.frames:
-                    raise ClipError(f"the clip says it has {self.frames} frames and holds more")
-                yield self._checked(document, count)
-                count += 1
-            if self.frames is not None and count < self.frames:
-                raise ClipError(f"the clip says it has {self.frames} frames and ends after {count}")
-            if count == 0:
-                raise ClipError("a clip needs at least one frame, and this one opened with none")
-        finally:
-            _close(opened)
+        return self.starting(0)
+
+    def starting(self, number: int) -> Iterator[LayerDocument]:
+        """The frames from `number` on, checked; a source that can be entered in the middle is."""
+        count = number
+        for document in self.open(number):
+            if count == self.frames:
+                raise ClipError(f"the clip says it has {self.frames} frames and holds more")
+            yield self._checked(document, count)
+            count += 1
+        if self.frames is not None and count < self.frames:
+            raise ClipError(f"the clip says it has {self.frames} frames and ends after {count}")
+        if count == 0:
+            raise ClipError("a clip needs at least one frame, and this one opened with none")
 
     @overload
     def __getitem__(self, index: int) -> LayerDocument: ...
@@ -186,46 +188,39 @@ class LayerClip:
     def __getitem__(self, index: int | slice) -> LayerDocument | LayerClip:
         """Frame `index`, or the lazy clip of a slice; negative numbers count from the end.
 
-        A source that cannot be entered in the middle is read up to that frame. Raises IndexError
-        beyond the end, ClipError for a slice that is empty or runs backward."""
+        Raises IndexError beyond the end, ClipError for a slice that is empty or runs backward."""
         if isinstance(index, slice):
             return self._slice(index)
-        number = index
-        if number < 0:
-            number += len(self)
+        number = index + len(self) if index < 0 else index
         if number < 0 or (self.frames is not None and number >= self.frames):
             raise IndexError(f"the clip has {self.frames} frames and no frame {index}")
-        if self.pick is not None:
-            return self._checked(self.pick(number), number)
-        for document in itertools.islice(self, number, None):
+        for document in self.starting(number):
             return document
         raise IndexError(f"the clip ends before frame {index}")
 
     def _slice(self, part: slice) -> LayerClip:
         if self.frames is None:
-            start, end, step = part.start or 0, part.stop, part.step or 1
-            if start < 0 or step < 0 or (end is not None and end <= start):
+            start, stop, step = part.start or 0, part.stop, part.step or 1
+            if start < 0 or step < 0 or (stop is not None and stop <= start):
                 raise ClipError("a stream without a known length can only be cut forward from 0 on")
-            return replace(self, open=lambda: itertools.islice(self, start, end, step))
-        start, stop, step = part.indices(self.frames)
-        if step < 0:
-            raise ClipError("a clip cannot run backward: list its frames first")
-        numbers = range(start, stop, step)
-        if not numbers:
-            raise ClipError(f"no frame of {self.frames} lies in {part.start}:{part.stop}")
-        pick = self.pick
-        if pick is None:
-            return replace(
-                self,
-                open=lambda: itertools.islice(self, start, stop, step),
-                frames=len(numbers),
+            count = None
+        else:
+            start, stop, step = part.indices(self.frames)
+            if step < 0:
+                raise ClipError("a clip cannot run backward: list its frames first")
+            count = len(range(start, stop, step))
+            if count == 0:
+                raise ClipError(f"no frame of {self.frames} lies in {part.start}:{part.stop}")
+
+        def opened(number: int) -> Frames:
+            first = start + number * step
+            if stop is not None and first >= stop:
+                return ()
+            return itertools.islice(
+                self.starting(first), 0, None if stop is None else stop - first, step
             )
-        return replace(
-            self,
-            open=lambda: map(pick, numbers),
-            frames=len(numbers),
-            pick=lambda number: pick(numbers[number]),
-        )
+
+        return replace(self, open=opened, frames=count)
 
     def map(
         self,
@@ -240,13 +235,11 @@ class LayerClip:
         if size is None or names is None:
             first = function(self[0])
             size, names = size or first.size, names_of(first) if names is None else names
-        pick = self.pick
         return replace(
             self,
             size=size,
             names=tuple(names),
-            open=lambda: map(function, self),
-            pick=None if pick is None else lambda number: function(pick(number)),
+            open=lambda start: map(function, self.starting(start)),
         )
 
     def _checked(self, document: LayerDocument, number: int) -> LayerDocument:
@@ -263,22 +256,6 @@ class LayerClip:
                 "one order (an empty layer is fully clear)"
             )
         return document
-
-
-def _first_of(opened: Frames) -> Iterator[LayerDocument]:
-    """The first document of what was just opened, which is closed again."""
-    frames = iter(opened)
-    try:
-        yield from itertools.islice(frames, 1)
-    finally:
-        _close(frames)
-
-
-def _close(opened: Iterator[LayerDocument]) -> None:
-    """Close a generator that was not read to its end, and with it the file it reads."""
-    close = getattr(opened, "close", None)
-    if close is not None:
-        close()
 
 
 def _text(size: tuple[int, int]) -> str:

@@ -65,6 +65,7 @@ class FamilyEntry:
 
     target: "package.module:Class", a `FamilyLoader`. tasks: what its published weights can do.
     extra: the requirement that brings what the module imports, as one would give it to pip.
+    clips: it is a `ClipFamily`.
     """
 
     name: str
@@ -72,3 +73,4 @@ class FamilyEntry:
     summary: str
     tasks: frozenset[Task]
     extra: str
+    clips: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Any
 
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ _REQUEST_KEYS = {
     "model",
     "size",
     "frames",
+    "fps",
     "seed",
     "steps",
     "guidance",
@@ -34,16 +36,18 @@ _REQUEST_KEYS = {
 }
 _PLANE_KEYS = {"wanted", "prompt", "pixels", "keep", "strength"}
 _CONTROL_KEYS = {"plane", "kind", "pixels"}
-_PICTURE_KEYS = {"sha256", "size", "dtype"}
+_PICTURE_KEYS = {"sha256", "size", "dtype", "frames"}
 
 
 def to_json(request: LayerRequest) -> dict[str, Any]:
-    """Every field of `request`; a picture is {"sha256", "size": [w, h], "dtype"}."""
+    """Every field of `request`; a picture is {"sha256", "size": [w, h], "dtype"}, and "frames" of
+    one that has several. fps is a text such as "24" or "24000/1001"."""
     return {
         "format": FORMAT,
         "model": request.model,
         "size": None if request.size is None else list(request.size),
         "frames": int(request.frames),
+        "fps": None if request.fps is None else str(request.fps),
         "seed": int(request.seed),
         "steps": None if request.steps is None else int(request.steps),
         "guidance": request.guidance,
@@ -51,7 +55,7 @@ def to_json(request: LayerRequest) -> dict[str, Any]:
         "background": _plane_to_json(request.background),
         "composite": _plane_to_json(request.composite),
         "controls": [
-            {"plane": c.plane, "kind": c.kind, "pixels": _picture_to_json(c.pixels)}
+            {"plane": c.plane, "kind": c.kind, "pixels": _picture_to_json(c.pixels, 2)}
             for c in request.controls
         ],
         "options": dict(request.options),
@@ -62,18 +66,21 @@ def _plane_to_json(plane: Plane) -> dict[str, Any]:
     return {
         "wanted": plane.wanted,
         "prompt": plane.prompt,
-        "pixels": None if plane.pixels is None else _picture_to_json(plane.pixels),
-        "keep": None if plane.keep is None else _picture_to_json(plane.keep),
+        "pixels": None if plane.pixels is None else _picture_to_json(plane.pixels, 3),
+        "keep": None if plane.keep is None else _picture_to_json(plane.keep, 2),
         "strength": plane.strength,
     }
 
 
-def _picture_to_json(array: NDArray[Any]) -> dict[str, Any]:
-    return {
+def _picture_to_json(array: NDArray[Any], dimensions: int) -> dict[str, Any]:
+    """dimensions: those of a still; one more is the frames."""
+    frames, still = array.shape[:-dimensions], array.shape[-dimensions:]
+    facts = {
         "sha256": content_hash(array),
-        "size": [array.shape[1], array.shape[0]],
+        "size": [still[1], still[0]],
         "dtype": array.dtype.name,
     }
+    return {**facts, "frames": frames[0]} if frames else facts
 
 
 def from_json(data: Mapping[str, Any], pictures: Mapping[str, NDArray[Any]]) -> LayerRequest:
@@ -98,6 +105,7 @@ def from_json(data: Mapping[str, Any], pictures: Mapping[str, NDArray[Any]]) -> 
         composite=_plane("composite", known.get("composite", {}), pictures),
         size=_size("size", known.get("size")),
         frames=_typed("frames", known.get("frames", 1), int),
+        fps=_fps(known.get("fps")),
         seed=_typed("seed", known.get("seed", 0), int),
         steps=_optional("steps", known.get("steps"), int),
         guidance=None if guidance is None else float(guidance),
@@ -144,9 +152,23 @@ def _picture(
             f"{where} is the picture with sha256 {key}, which is not at hand: pass it in `pictures`"
         )
     array = pictures[key]
-    if array.ndim != dimensions:
-        raise RequestError(f"{where} must have {dimensions} dimensions, got shape {array.shape}")
+    if array.ndim not in (dimensions, dimensions + 1):
+        raise RequestError(
+            f"{where} must have {dimensions} dimensions, or {dimensions + 1} for frames, got shape "
+            f"{array.shape}"
+        )
     return array
+
+
+def _fps(data: Any) -> Fraction | None:
+    if data is None:
+        return None
+    try:
+        return Fraction(_typed("fps", data, str))
+    except (ValueError, ZeroDivisionError):
+        raise RequestError(
+            f"fps must be a text such as '24' or '24000/1001', got {data!r}"
+        ) from None
 
 
 def _size(where: str, data: Any) -> tuple[int, int] | None:

@@ -17,11 +17,11 @@ from multiplane.core.document import Group, Layer, LayerDocument, Pixels, Proven
 from multiplane.core.edit import replace_layer
 from multiplane.core.family import Family, Progress
 from multiplane.core.pixels import full_scale, to_dtype
+from multiplane.core.placing import on_canvas, put_back
 from multiplane.core.request import LayerRequest, Plane, PlaneName, RequestError
 from multiplane.engine.generate import Outcome, run_request
 from multiplane.engine.naming import free_name, name_from, recorded_layers, recorded_prompt
 from multiplane.engine.pictures import Picture, keep_of_mask
-from multiplane.engine.placing import on_canvas, put_back
 from multiplane.engine.planes import PlaneInput, build_request, check_prompt
 
 

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from multiplane.core.composite import composite_u8
-from multiplane.core.document import Layer, LayerDocument, Pixels
-from multiplane.core.family import Family, Progress
+from multiplane.core.document import Pixels
+from multiplane.core.family import ClipFamily, Family, Progress
 from multiplane.core.pixels import Float, premultiply, to_float, unpremultiply
-from multiplane.core.recompose import Reconciled, reconcile
+from multiplane.core.recompose import Reconciled
 from multiplane.core.request import (
     TASK_TABLE,
     LayerRequest,
@@ -21,7 +20,8 @@ from multiplane.core.request import (
     RequestError,
     Task,
 )
-from multiplane.engine.entries import families_for
+from multiplane.engine.entries import families, families_for
+from multiplane.engine.settling import flattened, settle
 from multiplane.engine.stages import Stage, request_of, seed_of, stages_of, task_of
 
 
@@ -29,8 +29,10 @@ from multiplane.engine.stages import Stage, request_of, seed_of, stages_of, task
 class Outcome:
     """The planes of a request as they are stored: given ones as they came, made ones uint8.
 
-    request: the one asked for, its size filled in. composite: what a flat picture is; elsewhere the
-    layers show it. residual: what given planes contradict each other by, to lie on top, or None.
+    Each is (H, W, 4), or (T, H, W, 4) where the request has several frames. request: the one asked
+    for, as `LayerRequest.resolve` fills it in, and its rate. composite: what a flat picture is;
+    elsewhere the layers show it. residual: what given planes contradict each other by, to lie on
+    top, or None.
     """
 
     request: LayerRequest
@@ -45,16 +47,33 @@ def run_request(family: Family, request: LayerRequest, progress: Progress | None
     """Make the wanted planes of `request`; several foregrounds one by one (see `stages`).
 
     Raises RequestError for what contradicts itself or this family cannot do, before any work."""
-    request = request.resolve(family.native_size)
-    if request.frames > 1:
-        raise RequestError(f"{family.name!r} makes stills: frames must be 1, got {request.frames}")
+    request = _with_rate(family, request.resolve(family.native_size))
     stages = stages_of(request)
     for stage in stages:
         _check_task(family, task_of(stage, request))
     if len(request.foregrounds) <= 1:
         made = _make(family, request, progress)
-        return _outcome(request, reconcile(made, request), {"family": dict(made.report)})
+        return _outcome(request, settle(made, request), {"family": dict(made.report)})
     return _make_in_stages(family, request, stages, progress)
+
+
+def _with_rate(family: Family, request: LayerRequest) -> LayerRequest:
+    """`request` with the rate its frames play at. Raises RequestError where the family makes fewer
+    frames at once."""
+    if request.frames == 1:
+        return request
+    if not isinstance(family, ClipFamily):
+        able = [entry.name for entry in families().values() if entry.clips]
+        advice = f"families that make clips: {', '.join(able)}" if able else "no family here does"
+        raise RequestError(
+            f"{family.name!r} makes stills: frames must be 1, got {request.frames}; {advice}"
+        )
+    if request.frames > family.max_frames:
+        raise RequestError(
+            f"{family.name!r} makes at most {family.max_frames} frames at once, got "
+            f"{request.frames}: ask for fewer, then give the last ones to continue from them"
+        )
+    return replace(request, fps=request.fps or family.fps)
 
 
 def _check_task(family: Family, task: Task) -> None:
@@ -95,7 +114,9 @@ def _checked(family: Family, request: LayerRequest, plane: Plane, pixels: Any, n
     if pixels is None:
         raise RuntimeError(f"{family.name!r} left out the {name} it was asked for")
     assert request.size is not None
-    shape = (request.size[1], request.size[0], 4)
+    shape: tuple[int, ...] = (request.size[1], request.size[0], 4)
+    if request.frames > 1:
+        shape = (request.frames, *shape)
     if pixels.shape != shape or not np.isfinite(pixels).all():
         raise RuntimeError(
             f"{family.name!r} made a {name} of shape {pixels.shape}, finite "
@@ -144,12 +165,12 @@ def _make_in_stages(
     for number, stage in enumerate(stages):
         shown: Pixels | None = rest
         if stage.background == "below":
-            shown = _flattened(request, background, foregrounds[: stage.foreground])
+            shown = flattened(request, [background, *foregrounds[: stage.foreground]])
         elif stage.foreground is None:
-            shown = _flattened(request, None, given)
+            shown = flattened(request, given)
         part = request_of(stage, number, request, shown)
         made = _make(family, part, _shifted(progress, number, len(stages)))
-        planes = reconcile(made, part)
+        planes = settle(made, part)
         if stage.foreground is not None:
             foregrounds[stage.foreground] = planes.foregrounds[0]
         if stage.background == "rest":
@@ -162,7 +183,7 @@ def _make_in_stages(
         None if background is None else to_float(background),
         None,
     )
-    outcome = _outcome(request, reconcile(together, request), {"stages": reports})
+    outcome = _outcome(request, settle(together, request), {"stages": reports})
     worst = max(
         (each["disagreement"] for each in reports if each["disagreement"] is not None),
         key=lambda found: found["mean"],
@@ -181,18 +202,6 @@ def _stage_report(
         **planes.report(),
         "family": dict(made.report),
     }
-
-
-def _flattened(
-    request: LayerRequest, background: Pixels | None, foregrounds: Sequence[Pixels | None]
-) -> Pixels | None:
-    """(H, W, 4) uint8: what these planes show, or None when there are none."""
-    planes = [pixels for pixels in (background, *foregrounds) if pixels is not None]
-    if not planes:
-        return None
-    assert request.size is not None
-    layers = tuple(Layer(str(index), pixels) for index, pixels in enumerate(planes))
-    return composite_u8(LayerDocument(request.size, layers))
 
 
 def _shifted(progress: Progress | None, number: int, count: int) -> Progress | None:

@@ -1,4 +1,4 @@
-"""`GeneratedDocument`: a layered picture that remembers the model that made it."""
+"""What models make: `GeneratedDocument`, which remembers its model, and `GeneratedClip`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from multiplane.core.clip import LayerClip
 from multiplane.core.document import Layer, LayerDocument
 
 if TYPE_CHECKING:
@@ -73,6 +74,23 @@ class GeneratedDocument(LayerDocument):
         if self.model is None:
             raise ValueError("this document has no model at hand: use Model.add(document, ...)")
         return self.model
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratedClip(LayerClip):
+    """A `LayerClip` that a model made; all of its frames are at hand."""
+
+    @classmethod
+    def made(cls, clip: LayerClip) -> GeneratedClip:
+        """`clip` with what this class adds."""
+        return cls(**{each.name: getattr(clip, each.name) for each in fields(LayerClip)})
+
+    def save(self, *paths: str | Path) -> None:
+        """Write the clip to every path; the suffix says the format (`multiplane.write_clip`)."""
+        from multiplane.io.clips import write_clip
+
+        for path in paths:
+            write_clip(self, path)
 
 
 def save(document: LayerDocument, paths: Iterable[str | Path]) -> None:

@@ -1,7 +1,8 @@
 """What a caller hands in for the planes, made into one `LayerRequest`.
 
-A `str` is a prompt, a `Path` a file, a Pillow image or an array pixels, `True` wanted without a
-prompt, `None` or `False` absent, a `Plane` itself. A plane that is not mentioned (`UNSAID`) is
+A `str` is a prompt, a `Path` a file (of a clip too), a Pillow image or an array pixels, a
+`LayerClip` or an array (T, H, W, 4) frames, `True` wanted without a prompt, `None` or `False`
+absent, a `Plane` itself. A plane that is not mentioned (`UNSAID`) is
 completed from the others: see `complete`.
 """
 
@@ -12,9 +13,11 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias, TypedDict, cast
 
+from multiplane.core.clip import Rate, rate_of
 from multiplane.core.pixels import to_float
 from multiplane.core.request import (
     ABSENT,
@@ -25,7 +28,7 @@ from multiplane.core.request import (
     PlaneName,
     RequestError,
 )
-from multiplane.engine.pictures import Picture, coverage_of, keep_of_mask, pixels_of
+from multiplane.engine.pictures import Moving, coverage_of, frames_of, keep_of_mask
 
 
 class _Unsaid(Enum):
@@ -34,11 +37,11 @@ class _Unsaid(Enum):
 
 UNSAID: Final = _Unsaid.UNSAID
 Unsaid: TypeAlias = Literal[_Unsaid.UNSAID]
-PlaneInput: TypeAlias = "str | bool | Plane | Picture | None"
+PlaneInput: TypeAlias = "str | bool | Plane | Moving | None"
 
 _SUFFIXES = """
     .png .apng .jpg .jpeg .jpe .webp .avif .gif .bmp .tif .tiff .tga .psd .psb .ora .exr .heic .jxl
-    .svg .xcf .kra
+    .svg .xcf .kra .mov .mkv .webm .mp4 .m4v .avi
 """
 PICTURE_SUFFIXES = frozenset(_SUFFIXES.split())
 
@@ -52,17 +55,24 @@ class Settings(TypedDict, total=False):
     steers "foreground", or a mapping from plane name to picture. size: (width, height). seed: drawn
     when None. steps, guidance: the family's own when None. options: the family's own extras."""
 
-    mask: Picture | Mapping[PlaneName, Picture] | None
+    mask: Moving | Mapping[PlaneName, Moving] | None
     strength: float | Mapping[PlaneName, float] | None
     prompt: str | Mapping[PlaneName, str] | None
-    silhouette: Picture | Mapping[PlaneName, Picture] | None
-    edges: Picture | Mapping[PlaneName, Picture] | None
+    silhouette: Moving | Mapping[PlaneName, Moving] | None
+    edges: Moving | Mapping[PlaneName, Moving] | None
     size: tuple[int, int] | None
-    frames: int
     seed: int | None
     steps: int | None
     guidance: float | None
     options: Mapping[str, Any]
+
+
+class ClipSettings(Settings, total=False):
+    """`Settings`, and those of a clip. frames: how many; None asks for as many as the longest plane
+    that is given, one for stills. fps: None takes the rate of a given clip, else the family's."""
+
+    frames: int | None
+    fps: Rate | None
 
 
 def check_prompt(text: str) -> str:
@@ -105,19 +115,19 @@ def _looks_like_a_file(prompt: str) -> bool:
 
 
 def plane(
-    picture: Picture,
+    picture: Moving,
     prompt: str = "",
     *,
-    mask: Picture | None = None,
+    mask: Moving | None = None,
     strength: float | None = None,
 ) -> Plane:
     """A plane with a picture. mask: white where it is painted anew. strength: 0..1, how far the
     picture may change. With neither, the plane is given and never changed."""
-    return _changed(Plane(pixels=pixels_of(picture)), prompt, mask, strength)
+    return _changed(Plane(pixels=frames_of(picture)[0]), prompt, mask, strength)
 
 
 def _changed(
-    given: Plane, prompt: str | None, mask: Picture | None, strength: float | None
+    given: Plane, prompt: str | None, mask: Moving | None, strength: float | None
 ) -> Plane:
     changes = given.state == "wanted" or mask is not None or strength is not None
     if prompt and not changes:
@@ -134,8 +144,9 @@ def _changed(
     )
 
 
-def plane_of(value: PlaneInput) -> Plane:
-    """The `Plane` a caller means by `value`; see the head of this file."""
+def plane_of(value: PlaneInput, rates: list[Fraction] | None = None) -> Plane:
+    """The `Plane` a caller means by `value`; see the head of this file. The rate of a clip is put
+    on `rates`."""
     if value is None or value is False:
         return ABSENT
     if value is True:
@@ -144,15 +155,20 @@ def plane_of(value: PlaneInput) -> Plane:
         return replace(value, prompt=check_prompt(value.prompt)) if value.prompt else value
     if isinstance(value, str):
         return Plane(wanted=True, prompt=check_prompt(value))
-    return Plane(pixels=pixels_of(value))
+    pixels, rate = frames_of(value)
+    if rate is not None and rates is not None:
+        rates.append(rate)
+    return Plane(pixels=pixels)
 
 
-def planes_of(value: PlaneInput | Sequence[PlaneInput]) -> tuple[Plane, ...]:
+def planes_of(
+    value: PlaneInput | Sequence[PlaneInput], rates: list[Fraction] | None = None
+) -> tuple[Plane, ...]:
     """The foregrounds a caller means: one value, or a list of them from the background up."""
     if isinstance(value, list | tuple):
-        found = [plane_of(each) for each in value]
+        found = [plane_of(each, rates) for each in value]
     else:
-        found = [plane_of(cast("PlaneInput", value))]
+        found = [plane_of(cast("PlaneInput", value), rates)]
     return tuple(each for each in found if each.state != "absent")
 
 
@@ -180,36 +196,56 @@ def build_request(
     foreground: PlaneInput | Sequence[PlaneInput] | Unsaid = UNSAID,
     background: PlaneInput | Unsaid = UNSAID,
     composite: PlaneInput | Unsaid = UNSAID,
-    settings: Settings | None = None,
+    settings: ClipSettings | Settings | None = None,
 ) -> LayerRequest:
     """The request for these planes. Raises RequestError naming what cannot be understood."""
-    said: Settings = settings or {}
-    unknown = sorted(set(said) - set(Settings.__annotations__))
+    said = cast("ClipSettings", settings or {})
+    unknown = sorted(set(said) - set(ClipSettings.__annotations__))
     if unknown:
         raise TypeError(
             f"unknown settings {', '.join(unknown)}; there are "
-            f"{', '.join(sorted(Settings.__annotations__))}"
+            f"{', '.join(sorted(ClipSettings.__annotations__))}"
         )
     mentioned = {"foreground": foreground, "background": background, "composite": composite}
     unsaid = {kind for kind, value in mentioned.items() if value is UNSAID}
+    rates: list[Fraction] = []
     request = LayerRequest(
-        foregrounds=() if foreground is UNSAID else planes_of(foreground),
-        background=ABSENT if background is UNSAID else plane_of(background),
-        composite=ABSENT if composite is UNSAID else plane_of(composite),
+        foregrounds=() if foreground is UNSAID else planes_of(foreground, rates),
+        background=ABSENT if background is UNSAID else plane_of(background, rates),
+        composite=ABSENT if composite is UNSAID else plane_of(composite, rates),
         model=model,
     )
+    request = replace(request, frames=_frames(request, said.get("frames")))
     request = complete(_with_changes(request, said), unsaid)
     seed = said.get("seed")
     return replace(
         request,
         size=said.get("size"),
-        frames=said.get("frames", 1),
+        fps=_rate(rates, said.get("fps")),
         seed=secrets.randbelow(2**31) if seed is None else seed,
         steps=said.get("steps"),
         guidance=said.get("guidance"),
         controls=_controls(said),
         options=dict(said.get("options", {})),
     )
+
+
+def _frames(request: LayerRequest, asked: int | None) -> int:
+    if asked is not None:
+        return asked
+    return max(1, *(plane.frames for plane in request.planes().values()))
+
+
+def _rate(rates: Sequence[Fraction], asked: Rate | None) -> Fraction | None:
+    """The asked rate, else the one the given clips share."""
+    if asked is not None:
+        return rate_of(asked)
+    if len(set(rates)) > 1:
+        raise RequestError(
+            f"the given clips play at {' and '.join(str(rate) for rate in sorted(set(rates)))} "
+            "frames a second: say fps (on the command line: --fps) to play them all at one rate"
+        )
+    return rates[0] if rates else None
 
 
 def _with_changes(request: LayerRequest, said: Settings) -> LayerRequest:

@@ -106,7 +106,7 @@ def _own_files(path: Path) -> set[str]:
     def visit(value: Any) -> None:
         if isinstance(value, dict):
             name = value.get("file")
-            if isinstance(name, str) and _is_plain_name(name) and name.endswith((".png", ".npy")):
+            if isinstance(name, str) and is_plain_name(name) and name.endswith((".png", ".npy")):
                 found.add(name)
             for item in value.values():
                 visit(item)
@@ -203,7 +203,8 @@ def slug(name: str) -> str:
     return re.sub(r"[^\w]+", "-", name).strip("-_").lower()[:40] or "layer"
 
 
-def _is_plain_name(name: str) -> bool:
+def is_plain_name(name: str) -> bool:
+    """Whether a file of that name lies in the folder itself."""
     return bool(name) and name not in (".", "..") and not re.search(r"[/\\:\x00-\x1f]", name)
 
 
@@ -282,7 +283,7 @@ class _Reader:
 
     def array(self, entry: dict[str, Any], what: str, dimensions: int) -> Pixels | Coverage:
         name = _typed(entry, "file", str)
-        if not _is_plain_name(name):
+        if not is_plain_name(name):
             raise bad_file(
                 self.folder / INDEX,
                 f"{what} names the file {name!r}, which is not in the folder itself",

@@ -40,7 +40,7 @@ from multiplane.io.metadata import (
 logger = logging.getLogger(__name__)
 
 CHUNK = "multiplane"
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGBA = 0, 6  # colour types
 _SAMPLE = 64  # rows tried to choose the packing by
 
@@ -61,11 +61,23 @@ def encode(
         chunks.append((b"iCCP", b"linear\0\0" + zlib.compress(LINEAR_PROFILE)))
     for keyword, value in (text or {}).items():
         chunks.append((b"iTXt", keyword.encode("latin-1") + bytes(5) + value.encode()))
-    chunks += [(b"IDAT", _packed(_filtered(pixels))), (b"IEND", b"")]
-    return _SIGNATURE + b"".join(
-        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-        for name, body in chunks
-    )
+    chunks += [(b"IDAT", image_data(pixels)), (b"IEND", b"")]
+    return SIGNATURE + b"".join(chunk(name, body) for name, body in chunks)
+
+
+def chunk(name: bytes, body: bytes) -> bytes:
+    """One chunk of a PNG: length, name, body, checksum."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def text_chunk(keyword: str, value: str) -> bytes:
+    """An iTXt chunk, not compressed."""
+    return chunk(b"iTXt", keyword.encode("latin-1") + bytes(5) + value.encode())
+
+
+def image_data(pixels: Pixels | Coverage) -> bytes:
+    """(H, W, 4) RGBA or (H, W) grey, uint8 or uint16, filtered and deflated: what IDAT holds."""
+    return _packed(_filtered(pixels))
 
 
 def _filtered(pixels: Pixels | Coverage) -> NDArray[np.uint8]:

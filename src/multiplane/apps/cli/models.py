@@ -20,6 +20,7 @@ def models(as_json: AsJson = False) -> None:
                     {
                         "name": entry.name,
                         "summary": entry.summary,
+                        "clips": entry.clips,
                         "tasks": [str(task) for task in _rows(entry)],
                         "install": f"pip install '{entry.extra}'",
                     }
@@ -31,7 +32,7 @@ def models(as_json: AsJson = False) -> None:
     for entry in known.values():
         say(f"{entry.name}: {entry.summary}")
         say(f"  needs: pip install '{entry.extra}'")
-        say("  given -> wanted:")
+        say(f"  makes {'stills and clips' if entry.clips else 'stills'}; given -> wanted:")
         for task in _rows(entry):
             say(f"    {_named(task.given)} -> {_named(task.wanted)}")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from multiplane.core.document import Layer, Pixels
+from multiplane.core.document import Group, Layer, LayerDocument, Pixels
 
 
 def on_canvas(layer: Layer, size: tuple[int, int]) -> Pixels:
@@ -15,6 +15,20 @@ def on_canvas(layer: Layer, size: tuple[int, int]) -> Pixels:
     canvas = np.zeros((height, width, 4), layer.pixels.dtype)
     _paste(canvas, (0, 0), layer.pixels, layer.offset)
     return canvas
+
+
+def all_on_canvas(document: LayerDocument) -> LayerDocument:
+    """`document` with every layer as large as the canvas; what lies beyond it is cut off."""
+
+    def placed(nodes: tuple[Layer | Group, ...]) -> tuple[Layer | Group, ...]:
+        return tuple(
+            replace(node, layers=placed(node.layers))
+            if isinstance(node, Group)
+            else replace(node, pixels=on_canvas(node, document.size), offset=(0, 0))
+            for node in nodes
+        )
+
+    return replace(document, layers=placed(document.layers))
 
 
 def put_back(layer: Layer, canvas: Pixels) -> Layer:
