@@ -86,6 +86,16 @@ SOURCES: dict[str, Package] = {
         licence_class="A",
         use="backgrounds: landscape photographs",
     ),
+    "gcompris": Package(
+        registry="apt",
+        name="gcompris-qt-data",
+        version="3.1-2",
+        sha256="e9cf06ab2105529068df73085784e835d2ff03f870d2a8091f09125d40abac9f",
+        size=44_196_292,
+        licence="public domain, CC0, CC-BY (the photographs listed in data/tables/photographs.tsv)",
+        licence_class="A",
+        use="photographs of single things: what the quality classifiers know of photographs",
+    ),
     "noto-emoji": Package(
         registry="npm",
         name="asturur-noto-emoji",
@@ -220,7 +230,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "cutout": ("isnet", "migan"),
     "prompts": ("sam2-tiny",),
     "cutout-scenes": ("tuxpaint-stamps",),
-    "photos": ("opencv-photos",),
+    "photos": ("opencv-photos", "gcompris"),
     "text2layer": ("lpips",),
 }
 
