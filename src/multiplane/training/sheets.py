@@ -39,3 +39,20 @@ def write_sheet(rows: Sequence[Tensor], path: Path) -> None:
     pixels = (grid.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
     with replacing(path) as partial:
         Image.fromarray(pixels).convert("RGB").save(partial, "PNG")
+
+
+def write_strips(rows: Sequence[Tensor], path: Path, gap: int = 2) -> None:
+    """Draw film strips below each other over a checkerboard into one PNG. rows: (4, S, W)
+    premultiplied in [0, 1] each, all alike; gap: white pixels between rows."""
+    height, width = rows[0].shape[-2:]
+    board = checkerboard(max(height, width))[:, :height, :width]
+    white = torch.ones(4, gap, width)
+    lines = [
+        part
+        for row in rows
+        for part in (over(row.detach().float().cpu().clamp(0, 1), board).clamp(0, 1), white)
+    ]
+    grid = torch.cat(lines[:-1], dim=1)
+    pixels = (grid.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+    with replacing(path) as partial:
+        Image.fromarray(pixels).convert("RGB").save(partial, "PNG")

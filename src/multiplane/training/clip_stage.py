@@ -1,0 +1,99 @@
+"""What the stages of layered-clip training share: networks from folders, and the loss of a batch.
+
+Differs from LayerFlow (arXiv 2506.04228) in three things. Time is per token, given planes are told
+so, where the paper's share the noised planes' timestep. x-prediction under the flow's velocity
+loss, as `tiny` has it, instead of v-prediction: at this size it needs no noise schedule. And tasks
+are drawn sample by sample, so one set of weights does all of them; the paper trains one each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from multiplane.models.layered_transformer import LayeredTransformer, LayeredTransformerConfig
+from multiplane.models.patches import PixelPatches, PixelPatchesConfig
+from multiplane.models.text_encoder import TextEncoder
+from multiplane.models.weights_io import load_network
+from multiplane.training.clips import PLANES, ClipPool, ClipTraining, as_rows
+from multiplane.training.given_planes import check_tasks, draw_given_planes
+from multiplane.training.losses import logit_normal_times
+from multiplane.training.rows import RowBatch, drop_text, given_times, row_loss
+
+NETWORK = "denoiser"  # a stage's network lies in this folder of its run
+ADAPTER = "adapter"  # and its adapter in this one
+
+
+def load_denoiser(folder: Path) -> LayeredTransformer:
+    """The network of a stage before. Raises FileNotFoundError or ValueError."""
+    return load_network(LayeredTransformer, LayeredTransformerConfig, folder).train()
+
+
+def train_only(network: nn.Module, chosen: Callable[[str], bool]) -> int:
+    """Freeze every parameter but those whose name `chosen` takes; returns how many numbers train.
+    Raises ValueError where none does."""
+    total = 0
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(chosen(name))
+        total += parameter.numel() if parameter.requires_grad else 0
+    if not total:
+        raise ValueError("nothing is left to train: no parameter was chosen")
+    return total
+
+
+class ClipStage:
+    """The data of a stage and the loss on it. model: its tokens must be the patches'. Raises
+    ValueError where they are not."""
+
+    def __init__(
+        self, config: ClipTraining, model: LayeredTransformerConfig, device: torch.device
+    ) -> None:
+        check_tasks(config.tasks, PLANES)
+        self.config = config
+        self.device = device
+        self.codec = PixelPatches(PixelPatchesConfig(config.patch))
+        self.encoder = TextEncoder.from_pretrained(config.text_encoder, model.text_tokens)
+        self.encoder.to(device)
+        channels = self.codec.config.latent_channels
+        if model.channels != channels:
+            raise ValueError(
+                f"model.channels is {model.channels}; patches of {config.patch} px need {channels}"
+            )
+
+    def pool(self, split: str, styles: tuple[str, ...]) -> ClipPool:
+        """The clips of these styles, with states of their captions."""
+        return ClipPool.load(self.config, split, styles, self.encoder, self.device)
+
+    def loss(
+        self, model: nn.Module, rows: RowBatch, given: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """(B,) losses with some prompts dropped. given: as the denoiser takes it."""
+        config, count = self.config, len(rows.clean)
+        noise = config.noise
+        t = logit_normal_times(count, noise.time_mean, noise.time_std, generator)
+        clean_time = given_times(count, noise.given_time, generator)
+        has_text = drop_text(rows, config.drop_all_text, config.drop_one_text, generator)
+        times = t.to(self.device), clean_time.to(self.device)
+        network = cast(LayeredTransformer, model)
+        return row_loss(network, rows, given, has_text, *times, generator)
+
+    def draw_given(self, rows: RowBatch, generator: torch.Generator) -> Tensor:
+        """The planes given in each sample, by the weights of `tasks`, for every token."""
+        count = len(rows.clean)
+        planes = draw_given_planes(self.config.tasks, PLANES, count, generator)
+        return planes[:, :, None, None, None].expand_as(rows.given).to(self.device)
+
+    @torch.no_grad()
+    def heldout_loss(self, model: LayeredTransformer, pool: ClipPool) -> float:
+        """Mean loss on the first held-out clips, exact and moving, with fixed noise and tasks."""
+        generator = torch.Generator().manual_seed(0)
+        rows = as_rows(pool.first(self.config.heldout), pool.prompts, self.codec)
+        given = self.draw_given(rows, generator)
+        t = torch.linspace(0.15, 0.85, len(rows.clean)).to(self.device)
+        ones = torch.ones_like(t)
+        losses = row_loss(model, rows, given, rows.has_text, t, ones, generator)
+        return float(losses.mean())
