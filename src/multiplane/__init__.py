@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from multiplane.core.clip import LayerClip
     from multiplane.core.composite import composite, composite_u8
     from multiplane.core.document import Group, Layer, LayerDocument, Mask, Provenance
     from multiplane.core.family import Family, FamilyEntry
@@ -29,11 +30,13 @@ if TYPE_CHECKING:
         register,
     )
     from multiplane.engine.decompose import NoSubject, decompose
+    from multiplane.io.clips import read_clip, write_clip
     from multiplane.io.registry import read, write
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "multiplane.core.clip": ("LayerClip",),
     "multiplane.core.composite": ("composite", "composite_u8"),
     "multiplane.core.document": ("Group", "Layer", "LayerDocument", "Mask", "Provenance"),
     "multiplane.core.family": ("Family", "FamilyEntry"),
@@ -48,6 +51,7 @@ _HOMES = {
         "register",
     ),
     "multiplane.engine.decompose": ("NoSubject", "decompose"),
+    "multiplane.io.clips": ("read_clip", "write_clip"),
     "multiplane.io.registry": ("read", "write"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
@@ -59,6 +63,7 @@ __all__ = [
     "GeneratedDocument",
     "Group",
     "Layer",
+    "LayerClip",
     "LayerDocument",
     "LayerRequest",
     "Mask",
@@ -77,8 +82,10 @@ __all__ = [
     "load",
     "plane",
     "read",
+    "read_clip",
     "register",
     "write",
+    "write_clip",
 ]
 
 

@@ -1,6 +1,8 @@
-"""Files: layered pictures in and out of PSD, OpenRaster, planes folders and PNG."""
+"""Files: layered pictures in and out of PSD, OpenRaster, planes folders and PNG; layered clips in
+and out of video files, animations, PNG sequences and folders."""
 
 from multiplane.io.capabilities import CAPABILITIES, Capabilities
+from multiplane.io.clips import is_clip, read_clip, write_clip
 from multiplane.io.errors import BakedWarning, CapabilityError, FileFormatError
 from multiplane.io.image import read_coverage, read_pixels
 from multiplane.io.limits import DEFAULT_LIMITS, Limits
@@ -16,8 +18,11 @@ __all__ = [
     "Limits",
     "check_writable",
     "format_of",
+    "is_clip",
     "read",
+    "read_clip",
     "read_coverage",
     "read_pixels",
     "write",
+    "write_clip",
 ]

@@ -143,6 +143,7 @@ def read(path: Path, limits: Limits = DEFAULT_LIMITS) -> MovingPicture:
     frames = index.frames
     fps = Fraction(facts["fps"]) if facts else _rate(path, frames)
     return MovingPicture(
+        codec="apng",
         size=size,
         fps=fps,
         dtype=dtype,

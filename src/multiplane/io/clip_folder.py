@@ -219,8 +219,9 @@ def _nodes(
     return found
 
 
-def read_folder(path: Path, limits: Limits = DEFAULT_LIMITS) -> LayerClip:
-    """The clip in the folder `path`, or in that of the `layers.json` at `path`.
+def read_folder(path: Path, limits: Limits = DEFAULT_LIMITS) -> tuple[str, LayerClip]:
+    """The codec of the layers and the clip in the folder `path`, or in that of the `layers.json`
+    at `path`.
 
     Raises FileFormatError for a damaged index, and for a layer's file that is missing, has another
     size or number of frames than the index says, or holds no alpha."""
@@ -248,7 +249,8 @@ def read_folder(path: Path, limits: Limits = DEFAULT_LIMITS) -> LayerClip:
             yield replace(first, layers=_built(index["layers"], iter(pixels), number))
 
     names = tuple(layer.name for layer in first.leaves())
-    return LayerClip(size, fps, names, opened, frames, provenance)
+    codec = ", ".join(sorted({stream.codec for stream in streams}))
+    return codec, LayerClip(size, fps, names, opened, frames, provenance)
 
 
 def _leaves(nodes: Any) -> list[dict[str, Any]]:

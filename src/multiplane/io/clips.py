@@ -8,6 +8,7 @@ several layers is composited into it, with a BakedWarning.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,14 +51,26 @@ def read_clip(
     damaged, oversized or unknown file, at once or when the damage is reached; ImportError with the
     install command where PyAV is missing. Warns with BakedWarning of what has no place in a clip.
     """
-    path = Path(path)
+    return opened_clip(Path(path), limits, fps)[1]
+
+
+def opened_clip(
+    path: Path, limits: Limits = DEFAULT_LIMITS, fps: Rate | None = None
+) -> tuple[str, LayerClip]:
+    """`read_clip` with the codec of the file; of a layers folder that of its layers."""
     if is_clip_folder(path):
-        clip = read_folder(path, limits)
+        codec, clip = read_folder(path, limits)
     else:
-        clip = clip_of(_picture(path, limits, fps), path)
-    if fps is None or rate_of(fps) == clip.fps:
-        return clip
-    return LayerClip(clip.size, rate_of(fps), clip.names, clip.open, clip.frames, clip.provenance)
+        picture = _picture(path, limits, fps)
+        codec, clip = picture.codec, clip_of(picture, path)
+    return codec, clip if fps is None else replace(clip, fps=rate_of(fps))
+
+
+def clip_format_name(path: Path) -> str:
+    """What kind of file a clip is in: "layers", "png" for a sequence, else its suffix."""
+    if is_clip_folder(path):
+        return "layers"
+    return "png" if stream_format(path) == "png" else path.suffix.lower().lstrip(".")
 
 
 def _picture(path: Path, limits: Limits, fps: Rate | None) -> MovingPicture:

@@ -8,19 +8,26 @@ from typing import Any
 
 import numpy as np
 
+from multiplane.core.clip import LayerClip
 from multiplane.core.document import Group, Layer, LayerDocument, Mask
 from multiplane.core.pixels import full_scale
+from multiplane.io.clips import clip_format_name, is_clip, opened_clip
 from multiplane.io.errors import BakedWarning
 from multiplane.io.limits import DEFAULT_LIMITS, Limits
 from multiplane.io.metadata import provenance_to_json
+from multiplane.io.png_sequence import Pattern
 from multiplane.io.registry import format_of, read
 
 
 def describe(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
     """A file's format, size, layers (bottom to top) and provenance, ready for JSON.
 
-    `notes` holds what reading had to bake or leave out. Raises as `multiplane.io.read`."""
+    Of a clip the layers are those of its first frame; beside them stand codec, fps, frames and
+    seconds. `notes` holds what reading had to bake or leave out. Raises as `multiplane.io.read`,
+    `multiplane.io.read_clip` for a clip."""
     path = Path(path)
+    if is_clip(path):
+        return _describe_clip(path, limits)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", BakedWarning)
         document = read(path, limits)
@@ -31,6 +38,35 @@ def describe(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, Any
         "bytes": _bytes(path),
         **describe_document(document),
         "notes": [str(w.message) for w in caught if issubclass(w.category, BakedWarning)],
+    }
+
+
+def _describe_clip(path: Path, limits: Limits) -> dict[str, Any]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", BakedWarning)
+        codec, clip = opened_clip(path, limits)
+        first = clip[0]
+    return {
+        "file": str(path),
+        "format": clip_format_name(path),
+        "codec": codec,
+        "bytes": _bytes(path),
+        **describe_clip(clip, first),
+        "notes": [str(w.message) for w in caught if issubclass(w.category, BakedWarning)],
+    }
+
+
+def describe_clip(clip: LayerClip, first: LayerDocument) -> dict[str, Any]:
+    """Size, rate, length, and the layers of the first frame of a clip. frames, seconds: None where
+    the file does not say."""
+    return {
+        "size": list(clip.size),
+        "fps": str(clip.fps),
+        "frames": clip.frames,
+        "seconds": None if clip.seconds is None else float(clip.seconds),
+        "space": first.space,
+        "layers": [_row(path, node) for path, node in first.walk()],
+        "provenance": None if clip.provenance is None else provenance_to_json(clip.provenance),
     }
 
 
@@ -84,5 +120,8 @@ def _mask_row(mask: Mask) -> dict[str, Any]:
 def _bytes(path: Path) -> int:
     if path.name == "layers.json":
         path = path.parent
-    files = path.iterdir() if path.is_dir() else [path]
+    if (pattern := Pattern.of(path)) is not None:
+        files = list(pattern.present().values())
+    else:
+        files = list(path.rglob("*")) if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())

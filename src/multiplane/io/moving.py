@@ -33,10 +33,12 @@ Sink: TypeAlias = Callable[[Pixels], None]  # takes (H, W, 4) frames, one after 
 @dataclass(frozen=True, eq=False)
 class MovingPicture:
     """Frames (H, W, 4) of `dtype` (uint8 or uint16), straight alpha, sRGB. size: (width, height).
+    codec: "prores", "ffv1", "vp9", "h264", "png", ... as the file has it.
 
     open: `open(n)` gives the frames from number n on. frames: None where the file does not say how
     many there are. facts: what `facts_text` kept, empty for a file of another program."""
 
+    codec: str
     size: tuple[int, int]
     fps: Fraction
     dtype: np.dtype[Any]

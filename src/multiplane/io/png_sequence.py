@@ -149,6 +149,7 @@ def read(path: Path, limits: Limits = DEFAULT_LIMITS, fps: Rate | None = None) -
 
     rate = facts["fps"] if facts else ASSUMED_RATE
     return MovingPicture(
+        codec="png",
         size=size,
         fps=Fraction(rate) if fps is None else rate_of(fps),
         dtype=np.dtype(first.dtype),

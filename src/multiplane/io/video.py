@@ -149,10 +149,12 @@ def read(path: Path, limits: Limits = DEFAULT_LIMITS) -> MovingPicture:
         has_alpha = _has_alpha(stream)
         depth = max((part.bits for part in stream.format.components), default=8)
         dtype = np.dtype(facts["dtype"] if facts else "uint16" if depth > 8 else "uint8")
-        is_intra = stream.codec_context.name in _INTRA
+        codec = stream.codec_context.codec.canonical_name
+        is_intra = codec in _INTRA
         frames = facts.get("frames") or (stream.frames if is_intra and stream.frames else None)
     source = _Source(path, dtype, rate, has_alpha, can_seek=bool(facts) and is_intra)
     return MovingPicture(
+        codec=codec,
         size=size,
         fps=Fraction(rate),
         dtype=dtype,
@@ -179,10 +181,9 @@ def _tag(metadata: Mapping[str, str], key: str) -> str | None:
 
 
 def _has_alpha(stream: VideoStream) -> bool:
-    if stream.codec_context.name in _LIBVPX or stream.codec_context.codec.name in _LIBVPX:
+    if stream.codec_context.codec.canonical_name in _LIBVPX:
         return _tag(stream.metadata, "alpha_mode") == "1"
-    name = stream.format.name
-    return any(part.is_alpha for part in stream.format.components) or name in ("pal8",)
+    return any(part.is_alpha for part in stream.format.components)
 
 
 def _note_oddities(path: Path, stream: VideoStream) -> None:
@@ -245,7 +246,7 @@ class _Source:
                 number += 1
 
     def _decoded(self, av: Any, container: Any, stream: Any) -> Iterator[VideoFrame]:
-        name = stream.codec_context.name
+        name = stream.codec_context.codec.canonical_name
         library = _LIBVPX.get(name) if self.has_alpha else None
         if library is not None:
             from multiplane.io.vp9 import decoded_with_alpha

@@ -22,11 +22,10 @@ from multiplane.io import video, xmp
 from multiplane.io.atomic import replacing
 from multiplane.io.errors import CapabilityError, bad_file, baked, decoding
 from multiplane.io.limits import DEFAULT_LIMITS, Budget, Limits
-from multiplane.io.moving import MovingPicture, Plan, Sink, counted, facts_of, facts_text
+from multiplane.io.moving import FORMAT, MovingPicture, Plan, Sink, counted, facts_of, facts_text
 
 MAX_SIDE = 16383
-MAX_FPS = 1000
-_HAS_XMP = 0x04  # in the flags of VP8X (WebP container specification)
+_HAS_XMP, _HAS_ALPHA = 0x04, 0x10  # in the flags of VP8X
 
 _CODEC = video.Codec(
     encoder="libwebp_anim",
@@ -48,29 +47,40 @@ def writing(path: Path, plan: Plan) -> Iterator[Sink]:
     with replacing(path) as temporary:
         with video.writing(temporary, plan, _CODEC) as sink:
             yield sink
-        _append_xmp(temporary, xmp.wrap(facts_text(plan)))
+        _append_xmp(temporary, plan.size, xmp.wrap(facts_text(plan)))
 
 
-def _append_xmp(path: Path, packet: bytes) -> None:
-    """Put an XMP chunk at the end of a WebP file, and say so in its header."""
+def _append_xmp(path: Path, size: tuple[int, int], packet: bytes) -> None:
+    """Put an XMP chunk at the end of a WebP file, and say so in its header (WebP container
+    specification); the encoder writes a single frame without that header."""
     with path.open("r+b") as file:
         head = file.read(30)
-        if head[:4] != b"RIFF" or head[12:16] != b"VP8X":
-            raise RuntimeError(f"{path}: the encoder wrote no extended WebP")
-        file.seek(20)
-        file.write(bytes([head[20] | _HAS_XMP]))
-        end = file.seek(0, 2)
-        file.write(b"XMP " + struct.pack("<I", len(packet)) + packet + b"\0" * (len(packet) % 2))
+        if head[12:16] == b"VP8X":
+            file.seek(20)
+            file.write(bytes([head[20] | _HAS_XMP]))
+        else:
+            width, height = (struct.pack("<I", side - 1)[:3] for side in size)
+            file.seek(12)
+            picture = file.read()
+            file.seek(12)
+            flags = bytes([_HAS_XMP | _HAS_ALPHA, 0, 0, 0])
+            file.write(_chunk(b"VP8X", flags + width + height) + picture)
+        file.seek(0, 2)
+        file.write(_chunk(b"XMP ", packet))
         end = file.tell()
         file.seek(4)
         file.write(struct.pack("<I", end - 8))
 
 
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return name + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+
 def is_animated(path: Path) -> bool:
-    """Whether a WebP file holds more than one picture."""
+    """Whether a WebP file holds more than one picture, or a clip of one that is ours."""
     try:
         with WebPImagePlugin.WebPImageFile(path) as image:
-            return image.n_frames > 1 or bool(image.info.get("xmp"))
+            return image.n_frames > 1 or FORMAT.encode() in image.info.get("xmp", b"")
     except (OSError, SyntaxError, ValueError):
         return False
 
@@ -95,6 +105,7 @@ def read(path: Path, limits: Limits = DEFAULT_LIMITS) -> MovingPicture:
     if facts and facts["frames"] not in (None, frames):
         raise bad_file(path, f"says {facts['frames']} frames and holds {frames}")
     return MovingPicture(
+        codec="webp",
         size=size,
         fps=Fraction(facts["fps"]) if facts else _rate(path),
         dtype=np.dtype(np.uint8),
