@@ -63,6 +63,19 @@ _BUILT_IN = (
         extra="multiplane[diffusers]",
     ),
     FamilyEntry(
+        name="layerflow",
+        target="multiplane.pipelines.layerflow.family:LayerFlowFamily",
+        summary="layered clips on CogVideoX-2B; converted or trained weights (docs/layerflow.md)",
+        tasks=tasks_of(
+            "-> foreground background composite",
+            "composite -> foreground background",
+            "foreground -> background composite",
+            "background -> foreground composite",
+        ),
+        extra="multiplane[diffusers]",
+        clips=True,
+    ),
+    FamilyEntry(
         name="cutout",
         target="multiplane.pipelines.cutout:CutoutFamily",
         summary="photographs into layers: matte, refined edge, completed background; no prompts",

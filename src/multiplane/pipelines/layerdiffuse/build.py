@@ -15,11 +15,11 @@ from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 from multiplane.pipelines.layerdiffuse.config import LayerDiffuseConfig, near
 from multiplane.pipelines.layerdiffuse.pipeline import LayeredPipeline
 from multiplane.pipelines.layerdiffuse.request_options import scheduler_named
+from multiplane.pipelines.placement import device_of, dtype_of, place
 
 log = logging.getLogger(__name__)
 
 CHECKPOINTS = (".safetensors", ".ckpt")
-_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 def build_pipeline(
@@ -39,8 +39,8 @@ def build_pipeline(
         loras=tuple(near(folder, source) for source in config.loras),
         controlnets={kind: near(folder, source) for kind, source in config.controlnets.items()},
     )
-    device = _device(config.device)
-    dtype = _dtype(config, device)
+    device = device_of(config.device)
+    dtype = dtype_of(config.dtype, device)
     pipeline = _base(kind, config, dtype)
     if config.scheduler:
         pipeline.scheduler = scheduler_named(config.scheduler, pipeline.scheduler.config)
@@ -55,7 +55,7 @@ def build_pipeline(
     _add_loras(pipeline, config)
     if config.vae_tiling:
         pipeline.vae.enable_tiling()
-    _place(pipeline, config, device)
+    place(pipeline, config.offload, device)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline, config
 
@@ -96,31 +96,3 @@ def _add_loras(pipeline: Any, config: LayerDiffuseConfig) -> None:
         pipeline.load_lora_weights(source, adapter_name=name)
     if names:
         pipeline.set_adapters(names, [config.loras_weight] * len(names))
-
-
-def _device(name: str) -> torch.device:
-    if name != "auto":
-        return torch.device(name)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _dtype(config: LayerDiffuseConfig, device: torch.device) -> torch.dtype:
-    if config.dtype == "auto":
-        return torch.float32 if device.type == "cpu" else torch.float16
-    return _DTYPES[config.dtype]
-
-
-def _place(pipeline: Any, config: LayerDiffuseConfig, device: torch.device) -> None:
-    if config.offload == "none":
-        pipeline.to(device)
-    elif device.type == "cpu":
-        raise ValueError(
-            f"offload = {config.offload!r} moves parts between memory and an accelerator, and the "
-            'device is the CPU: set offload = "none"'
-        )
-    elif config.offload == "model":
-        pipeline.enable_model_cpu_offload(device=device)
-    else:
-        pipeline.enable_sequential_cpu_offload(device=device)

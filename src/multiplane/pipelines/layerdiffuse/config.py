@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
-Dtype = Literal["auto", "float16", "bfloat16", "float32"]
-Offload = Literal["none", "model", "sequential"]
+from multiplane.pipelines.placement import Dtype, Offload
 
 
 @dataclass(frozen=True)
