@@ -86,6 +86,7 @@ def main() -> None:
             "median": float(np.median([r["prompts"][name]["iou"] for r in records])),
             "over 0.8": sum(r["prompts"][name]["iou"] > 0.8 for r in records),
             "refined median": float(np.median([r["prompts"][name]["refined"] for r in records])),
+            "refined over 0.8": sum(r["prompts"][name]["refined"] > 0.8 for r in records),
         }
         for name in records[0]["prompts"]
     }
