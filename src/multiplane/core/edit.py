@@ -270,6 +270,21 @@ def flatten(document: LayerDocument, name: str = "flattened") -> LayerDocument:
     return replace(document, layers=(_rendered(document, document.layers, window, name),))
 
 
+def flatten_over(
+    document: LayerDocument, colour: tuple[int, int, int], name: str = "flattened"
+) -> LayerDocument:
+    """An opaque document of one layer: the picture laid over a colour, (red, green, blue) in
+    0..255, sRGB-encoded.
+
+    Raises ValueError for a document in linear light, whose colours are not those."""
+    if document.space != "srgb":
+        raise ValueError("a document in linear light cannot be laid over an sRGB colour")
+    width, height = document.size
+    paint = np.full((height, width, 4), (*colour, 255), np.uint8)
+    below = replace(document, layers=(Layer("colour", paint), *document.layers))
+    return flatten(below, name)
+
+
 def _rendered(document: LayerDocument, nodes: Sequence[Node], window: Window, name: str) -> Layer:
     """The composite of nodes over `window` as a layer, in the finest dtype among them."""
     alone = crop(replace(document, layers=tuple(nodes)), window)

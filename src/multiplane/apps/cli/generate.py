@@ -95,6 +95,18 @@ def generate(
     seed: options.Seed = None,
     steps: options.Steps = None,
     guidance: options.Guidance = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="How many frames; more than one makes a clip. As many as the longest clip given, "
+            "if out. A plane given over fewer is made for the rest: a still is animated.",
+        ),
+    ] = None,
+    fps: Annotated[
+        str | None,
+        typer.Option(metavar="RATE", help="Frames a second of a clip: 24, 24000/1001, 29.97."),
+    ] = None,
     count: Annotated[
         int, typer.Option(min=1, max=10_000, help="How many pictures, each with the next seed.")
     ] = 1,
@@ -104,7 +116,7 @@ def generate(
     preview: options.Preview = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Make a layered picture.
+    """Make a layered picture, or a clip.
 
     Each plane is a prompt, a picture (@FILE), or left out; what happens follows from that alone:
 
@@ -113,10 +125,11 @@ def generate(
     multiplane generate -f "a parrot" -b @room.png -o room.psd
 
     multiplane generate -c @photo.jpg -f "the dog" -o layers.psd
+
+    multiplane generate -f "a parrot" -b @room.png --frames 16 -o parrot.mov
     """
     from multiplane.engine import build_request, load
 
-    check_outputs(output)
     planes = _planes(foreground, background, composite, want or [], without or [])
     settings: Any = options.only_given(
         mask=options.addressed(mask, options.file_of),
@@ -125,12 +138,15 @@ def generate(
         silhouette=options.addressed(silhouette, options.file_of),
         edges=options.addressed(edges, options.file_of),
         size=options.size_of(size),
+        frames=frames,
+        fps=fps,
         seed=seed,
         steps=steps,
         guidance=guidance,
         options=options.extras_of(option),
     )
     request = build_request(model, **planes, settings=settings)
+    check_outputs(output, request.frames)
     request.check()  # before the weights are loaded, which takes seconds
     _run(load(model, weights), request, output, count, preview, as_json)
 
@@ -179,7 +195,8 @@ def _run(
         numbered = replace(request, seed=request.seed + number)
         what = "generate" if count == 1 else f"generate {number + 1} of {count}"
         with progress_shown(what, preview) as progress:
-            document = model.run(numbered, progress)
+            run = model.run if request.frames == 1 else model.run_clip
+            document = run(numbered, progress)
         files = [numbered_path(path, number, count) for path in output]
         document.save(*files)
         seconds = time.perf_counter() - started
@@ -192,14 +209,22 @@ def _run(
         say_json({"task": str(request.task), "seconds": seconds, "pictures": pictures})
 
 
-def check_outputs(paths: list[Path]) -> None:
+def check_outputs(paths: list[Path], frames: int = 1) -> None:
     """Raises for a name that could not be written, before the work is done."""
+    from multiplane.io.clip_formats import format_to_write
     from multiplane.io.registry import check_writable
 
     for path in paths:
-        check_writable(path)
+        (check_writable if frames == 1 else format_to_write)(path)
 
 
 def numbered_path(path: Path, number: int, count: int) -> Path:
-    """`out.psd` as `out-1.psd`, `out-2.psd`, ... when there are several."""
-    return path if count == 1 else path.with_name(f"{path.stem}-{number + 1}{path.suffix}")
+    """`out.psd` as `out-1.psd`, `out-2.psd`, ... when there are several; a sequence of frames in
+    folders numbered so."""
+    from multiplane.io.png_sequence import Pattern
+
+    if count == 1:
+        return path
+    if Pattern.of(path) is not None:
+        return path.parent.with_name(f"{path.parent.name}-{number + 1}") / path.name
+    return path.with_name(f"{path.stem}-{number + 1}{path.suffix}")

@@ -25,7 +25,8 @@ Output = Annotated[
         "--output",
         "-o",
         help="File to write; the suffix says the format (.psd, .ora, .png, none: a folder of "
-        "planes). May be given several times.",
+        "planes; of a clip .mov, .mkv, .webm, .apng, .webp, frames/%04d.png, none: a folder of "
+        "layers). May be given several times.",
     ),
 ]
 Model = Annotated[
@@ -74,9 +75,13 @@ AsJson = Annotated[
 
 
 def file_of(text: str) -> Path:
-    """The path in `@FILE` or `FILE`. Raises RequestError when nothing is there."""
+    """The path in `@FILE` or `FILE`, a sequence such as frames/%04d.png among them. Raises
+    RequestError when nothing is there."""
+    from multiplane.io.png_sequence import Pattern
+
     path = Path(text.removeprefix("@"))
-    if not path.exists():
+    pattern = Pattern.of(path)
+    if not path.exists() and not (pattern is not None and pattern.present()):
         raise RequestError(f"there is no file {str(path)!r}: check the name after the @")
     return path
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from multiplane.core.clip import LayerClip
 from multiplane.core.document import LayerDocument
 from multiplane.core.family import Progress
 from multiplane.core.request import RequestError
@@ -93,8 +94,13 @@ def say_json(value: Mapping[str, Any]) -> None:
 
 
 def bytes_of(path: Path) -> int:
-    """Size of a file, or of everything in a folder."""
-    files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
+    """Size of a file, of a sequence of files, or of everything in a folder."""
+    from multiplane.io.png_sequence import Pattern
+
+    if (pattern := Pattern.of(path)) is not None:
+        files = list(pattern.present().values())
+    else:
+        files = [path] if path.is_file() else [each for each in path.rglob("*") if each.is_file()]
     return sum(each.stat().st_size for each in files)
 
 
@@ -102,11 +108,17 @@ def text_of_bytes(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
-def summary_of(document: LayerDocument, files: list[Path]) -> dict[str, Any]:
-    """What `--json` says about one picture."""
-    provenance = document.provenance
+def summary_of(made: LayerDocument | LayerClip, files: list[Path]) -> dict[str, Any]:
+    """What `--json` says about one picture or clip; the layers of a clip are those of its first
+    frame."""
+    provenance = made.provenance
+    document = made[0] if isinstance(made, LayerClip) else made
+    moving: dict[str, Any] = {}
+    if isinstance(made, LayerClip):
+        moving = {"frames": made.frames, "fps": str(made.fps)}
     return {
-        "size": list(document.size),
+        "size": list(made.size),
+        **moving,
         "seed": None if provenance is None else provenance.seed,
         "model": None if provenance is None else provenance.model,
         "files": [{"path": str(path), "bytes": bytes_of(path)} for path in files],
@@ -118,11 +130,17 @@ def summary_of(document: LayerDocument, files: list[Path]) -> dict[str, Any]:
     }
 
 
-def show_summary(document: LayerDocument, files: list[Path], seconds: float) -> None:
+def show_summary(made: LayerDocument | LayerClip, files: list[Path], seconds: float) -> None:
     """The same for a reader: layers, files, seed and time."""
-    layers = ", ".join(layer.name for layer in document.leaves())
-    width, height = document.size
-    seed = None if document.provenance is None else document.provenance.seed
-    say(f"{width} x {height}, seed {seed}, {seconds:.1f} s; layers, bottom to top: {layers}")
+    if isinstance(made, LayerClip):
+        names, length = made.names, f", {made.frames} frames at {float(made.fps):.6g} a second"
+    else:
+        names, length = tuple(layer.name for layer in made.leaves()), ""
+    width, height = made.size
+    seed = None if made.provenance is None else made.provenance.seed
+    layers = ", ".join(names)
+    say(
+        f"{width} x {height}{length}, seed {seed}, {seconds:.1f} s; layers, bottom to top: {layers}"
+    )
     for path in files:
         say(f"  {path}  ({text_of_bytes(bytes_of(path))})")
