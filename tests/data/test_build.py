@@ -13,7 +13,8 @@ import pytest
 from made_pictures import disc, picture_folders, write_recipe
 from multiplane.data.build import build
 from multiplane.data.recipe import find_recipe, read_recipe
-from multiplane.data.shards import read_shard, sha256_of
+from multiplane.data.shards import read_shard
+from multiplane.io.checksum import sha256_of
 
 # Builds a recipe and kills itself, as `kill -9` would, when it comes to the given sample.
 KILLED = """

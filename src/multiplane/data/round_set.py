@@ -15,7 +15,8 @@ from multiplane.data.build import BuildProgress, manifest_of, plan_assets, write
 from multiplane.data.captions import varied
 from multiplane.data.records import Asset
 from multiplane.data.rounds import Round, rounds_in
-from multiplane.data.shards import ShardNote, sha256_of, write_json
+from multiplane.data.shards import ShardNote, write_json
+from multiplane.io.checksum import sha256_of
 
 NEW_WEIGHT = 2.0  # LayerDiffuse: new samples are drawn twice as often in the next round
 PER_SHARD = 512

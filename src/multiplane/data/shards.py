@@ -6,7 +6,6 @@ place first, the note after it, so a kill at any moment costs the shard in work 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import tarfile
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from multiplane.io.atomic import replacing
+from multiplane.io.checksum import sha256_of
 
 Member: TypeAlias = tuple[str, bytes]  # (suffix, content)
 Sample: TypeAlias = tuple[str, Callable[[], list[Member]]]  # (key, what makes its members)
@@ -82,15 +82,6 @@ def write_json(path: Path, value: Any) -> None:
     """Write JSON, whole or not at all."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", "utf-8")
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file, hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:

@@ -15,9 +15,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
+from multiplane.io.checksum import sha256_of
 from multiplane.weights import fetch, hub
 from multiplane.weights.fetch import FetchError, Package
-from multiplane.weights.hub import HubError, HubFile, sha256_of
+from multiplane.weights.hub import HubError, HubFile
 from multiplane.weights.layerdiffuse.published import PUBLISHED
 from multiplane.weights.onnx import package_folder
 from multiplane.weights.sources import SOURCES

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Literal
 
 from multiplane.io.atomic import write_bytes
-from multiplane.weights.hub import HubFile, sha256_of
+from multiplane.io.checksum import sha256_of
+from multiplane.weights.hub import HubFile
 from multiplane.weights.offline import offline
 from multiplane.weights.unpack import ArchiveError, unpack
 

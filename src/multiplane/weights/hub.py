@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from multiplane.io.checksum import sha256_of
 from multiplane.weights.offline import offline
 
 
@@ -56,12 +56,3 @@ def download(file: HubFile) -> Path:
             f"damaged on this machine, remove {path.resolve()} and get it again"
         )
     return path
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from multiplane.core.config import from_table
 from multiplane.core.pixels import Float
 from multiplane.data.build import hash_of
-from multiplane.data.shards import sha256_of, write_json
+from multiplane.data.shards import write_json
 from multiplane.io.atomic import write_bytes
+from multiplane.io.checksum import sha256_of
 from multiplane.weights.sources import locate
 
 if TYPE_CHECKING:
