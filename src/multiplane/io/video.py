@@ -152,7 +152,7 @@ def read(path: Path, limits: Limits = DEFAULT_LIMITS) -> MovingPicture:
         codec = stream.codec_context.codec.canonical_name
         is_intra = codec in _INTRA
         frames = facts.get("frames") or (stream.frames if is_intra and stream.frames else None)
-    source = _Source(path, dtype, rate, has_alpha, can_seek=bool(facts) and is_intra)
+    source = _Source(path, dtype, rate, has_alpha, bool(facts), can_seek=bool(facts) and is_intra)
     return MovingPicture(
         codec=codec,
         size=size,
@@ -221,6 +221,7 @@ class _Source:
     dtype: np.dtype[Any]
     rate: Fraction
     has_alpha: bool
+    is_ours: bool
     can_seek: bool
 
     def frames(self, start: int) -> Iterator[Pixels]:
@@ -253,8 +254,14 @@ class _Source:
 
             yield from decoded_with_alpha(av, container, stream, library)
             return
-        if name == "ffv1":  # its slices carry checksums: hold them to it
-            stream.codec_context.options = {"err_detect": "crccheck+explode"}
+        if name == "ffv1" and self.is_ours:
+            from multiplane.io.ffv1 import check
+
+            for packet in container.demux(stream):
+                if packet.size:
+                    check(bytes(packet))
+                yield from packet.decode()
+            return
         yield from container.decode(stream)
 
     def _pixels(self, frame: VideoFrame, reformatter: VideoReformatter) -> Pixels:
