@@ -74,12 +74,16 @@ def _gather(
         for name in names
         for asset in collection_assets(name, kind, recipe.licence_classes, base)
     ]
+    _need_own_keys(assets)
+    return assets
+
+
+def _need_own_keys(assets: Sequence[Asset]) -> None:
     seen: dict[str, Asset] = {}
     for asset in assets:
         if asset.key in seen:
             raise ValueError(f"{asset.path} and {seen[asset.key].path} share the key {asset.key}")
         seen[asset.key] = asset
-    return assets
 
 
 def plan_assets(
@@ -134,12 +138,15 @@ def plan_scenes(recipe: DataRecipe, assets: Path) -> list[ShardPlan]:
 
 def plan_clips(recipe: DataRecipe, base: Path) -> list[ShardPlan]:
     """Runs of shards of layered clips, one for each collection of foregrounds and split. Raises
-    ValueError where a split has no background."""
+    ValueError where a split has no background, or two pictures share a key."""
     wanted = recipe.clips
     plates = _gather(recipe, [("background", wanted.backgrounds)], base)
+    collections = {
+        name: _gather(recipe, [("foreground", (name,))], base) for name in wanted.foregrounds
+    }
+    _need_own_keys([asset for assets in collections.values() for asset in assets])
     plans = []
-    for collection in wanted.foregrounds:
-        assets = _gather(recipe, [("foreground", (collection,))], base)
+    for collection, assets in collections.items():
         for split in ("train", "heldout"):
             chosen = [asset for asset in assets if asset.split == split]
             chosen = list({asset.concept: asset for asset in reversed(chosen)}.values())[::-1]
@@ -174,7 +181,10 @@ def _clip_plans(
                 plan=hash_of([*form, [[_size(a.path), a.to_json()] for a in part]]),
                 about=about,
                 samples=tuple(
-                    (clip_key(asset, index), _clip_maker(wanted, asset, plates, index))
+                    (
+                        clip_key(asset, index),
+                        _clip_maker(wanted, asset, plates, index, about["style"]),
+                    )
                     for place, asset in enumerate(part, start)
                     for index in range(place * wanted.per_asset, (place + 1) * wanted.per_asset)
                 ),
@@ -191,8 +201,8 @@ def clip_style(collection: str, assets: Sequence[Asset]) -> str:
     return assets[0].style
 
 
-def _clip_maker(recipe: ClipRecipe, asset: Asset, plates: Sequence[Asset], index: int):
-    return lambda: clip_members(recipe, asset, plates, index)
+def _clip_maker(recipe: ClipRecipe, asset: Asset, plates: Sequence[Asset], index: int, style: str):
+    return lambda: clip_members(recipe, asset, plates, index, style)
 
 
 def _maker(asset: Asset):

@@ -167,10 +167,10 @@ def _placed(
 
 
 def clip_members(
-    recipe: ClipRecipe, asset: Asset, plates: Sequence[Asset], index: int
+    recipe: ClipRecipe, asset: Asset, plates: Sequence[Asset], index: int, style: str
 ) -> list[Member]:
     """The members of one clip's sample: `json`, `foreground.webp`, `background.webp`. plates: of
-    the asset's split. Raises BrokenSource."""
+    the asset's split. style: of the shard. Raises BrokenSource."""
     key = int.from_bytes(hashlib.sha256(asset.key.encode()).digest()[:8], "big")
     seed = [recipe.seed, key, index]
     rng = np.random.default_rng(seed)
@@ -180,7 +180,7 @@ def clip_members(
     draw = draw_clip(rng, recipe, animation, plate, photo.width / photo.height)
     clip = render_clip(draw, animation, photo, recipe.size, recipe.frames, recipe.fps)
     about = describe_clip(recipe, draw, asset, plate)
-    about |= {"key": clip_key(asset, index), "seed": seed}
+    about |= {"key": clip_key(asset, index), "style": style, "seed": seed}
     return [
         ("json", json.dumps(about, ensure_ascii=False).encode()),
         ("foreground.webp", webp(Image.fromarray(clip.foreground.reshape(-1, recipe.size, 4)))),
@@ -202,7 +202,6 @@ def describe_clip(recipe: ClipRecipe, draw: ClipDraw, asset: Asset, plate: Asset
     return {
         "kind": "clip",
         "split": asset.split,
-        "style": asset.style,
         "size": recipe.size,
         "frames": recipe.frames,
         "fps": recipe.fps,

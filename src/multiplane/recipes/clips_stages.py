@@ -49,7 +49,7 @@ MOTION, CONTENT = clips_motion_lora.NAME, clips_content_lora.NAME
 class Measure:
     """clips: held-out clips and prompts the figures are taken on. strips: clips drawn."""
 
-    clips: int = 32
+    clips: int = 24
     strips: int = 4
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
 
@@ -182,7 +182,10 @@ def measure(config: Config) -> dict[str, dict[str, float]]:
         def run(given: Sequence[str], network: LayeredTransformer = network) -> Tensor:
             flags = torch.tensor([plane in given for plane in PLANES])
             shown = flags[None, :, None, None, None].expand_as(rows.given)
-            return sample_clips(network, stage.codec, rows, shown, config.measure.sampling, 1)
+            sampling = config.measure.sampling
+            if given:  # what is given says more than the words
+                sampling = replace(sampling, guidance=1.0)
+            return sample_clips(network, stage.codec, rows, shown, sampling, 1)
 
         made[name] = run(())
         figures = plane_figures(made[name], PLANES)
