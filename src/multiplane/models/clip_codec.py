@@ -36,7 +36,8 @@ class ClipCodec:
 
         The mean of the posterior, where the published code draws from it: a given plane should not
         change from seed to seed."""
-        runs = self.layout.runs(clips) if self.joined else [(clip,) for clip in clips]
+        alone: list[tuple[ClipName, ...]] = [(clip,) for clip in clips]
+        runs = self.layout.runs(clips) if self.joined else alone
         latents: dict[ClipName, Tensor] = {}
         for run in runs:
             video = torch.cat([self._led(clip, clips[clip]) for clip in run], dim=1)
@@ -52,7 +53,7 @@ class ClipCodec:
         W) float32 on the CPU, about [-1, 1], the leading frame dropped. clips: the ones wanted, all
         when None."""
         layout = self.layout
-        wanted = [clip for clip in layout.clips if clips is None or clip in clips]
+        wanted: list[ClipName] = [c for c in layout.clips if clips is None or c in clips]
         if self.joined:
             video = torch.cat([self._decode(one[None]) for one in latents])
             return {clip: video[:, layout.video_span(clip)] for clip in wanted}

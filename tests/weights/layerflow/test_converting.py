@@ -18,6 +18,7 @@ from multiplane.models.layer_embedding import (
 )
 from multiplane.models.weights_io import read_tensors
 from multiplane.pipelines.layerflow.adapters import add_adapter, use_adapters
+from multiplane.weights.layerflow import converting
 from multiplane.weights.layerflow.converting import (
     LORA_FILE,
     ConvertedWeights,
@@ -256,3 +257,24 @@ def test_released_folders_are_found(tmp_path: Path) -> None:
         )
         for variant in ("rgb", "rgba")
     }
+
+
+def test_the_command_converts_and_says_the_licence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from multiplane.apps.cli.main import main
+
+    # The command knows the released sizes alone; here they are the small ones.
+    monkeypatch.setattr(converting, "PublishedShape", lambda: SHAPE)
+    source = write(published().checkpoint(), tmp_path).parent.parent
+    with pytest.raises(SystemExit) as stop:
+        main(["convert", str(source), "-o", str(tmp_path / "out")])
+    assert not stop.value.code
+    said = " ".join(capsys.readouterr().out.split())
+    assert "published these weights without a licence" in said
+    assert (tmp_path / "out" / "transformer" / "config.json").is_file()
+    monkeypatch.setenv("MULTIPLANE_OFFLINE", "1")
+    with pytest.raises(SystemExit) as stop:
+        main(["convert", GEN_RGBA, "-o", str(tmp_path / "other")])
+    assert stop.value.code
+    assert "hub:zjuJish/LayerFlow/multi-layer-generation-rgba/1000" in capsys.readouterr().err

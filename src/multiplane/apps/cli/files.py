@@ -113,17 +113,21 @@ def convert(
     crf: Annotated[
         int | None, typer.Option(min=0, max=63, help="Quality of VP9 and H.264; smaller is better.")
     ] = None,
+    release: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="What a LayerFlow checkpoint was released as."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a layered file or clip in another format, or a LayerDiffuse file as a standard LoRA.
-    What the format cannot hold is said.
+    """Write a layered file or clip in another format, a LayerDiffuse file as a standard LoRA, or a
+    LayerFlow checkpoint as a folder for diffusers. What the format cannot hold is said.
 
     A clip of several layers becomes one moving picture, except in a folder, which holds each layer
     as a file of its own."""
     if (target is None) == (out is None):
         raise RequestError("convert takes one file to write: multiplane convert IN -o OUT")
     wanted = Conversion(over, frame, fps, codec, crf)
-    written = _convert(source, target or out or Path(), wanted, as_json)
+    written = _convert(source, target or out or Path(), wanted, release, as_json)
     if as_json:
         files = [{"path": str(path), "bytes": bytes_of(path)} for path in written]
         say_json(files[0] if len(files) == 1 else {"files": files})
@@ -132,9 +136,14 @@ def convert(
             say(f"{path}  ({text_of_bytes(bytes_of(path))})")
 
 
-def _convert(source: Path, target: Path, wanted: Conversion, quiet: bool) -> tuple[Path, ...]:
+def _convert(
+    source: Path, target: Path, wanted: Conversion, release: str | None, quiet: bool
+) -> tuple[Path, ...]:
     """The files that were written, by what the name of `source` says it is."""
-    if source.suffix.lower() not in WEIGHTS:
+    from multiplane.weights.layerflow.released import is_checkpoint
+
+    layered_video = release is not None or is_checkpoint(source)
+    if not layered_video and source.suffix.lower() not in WEIGHTS:
         wanted.run(source, target)
         return (target,)
     if wanted != Conversion():
@@ -142,9 +151,14 @@ def _convert(source: Path, target: Path, wanted: Conversion, quiet: bool) -> tup
             f"{source} is a file of weights: --over, --frame, --fps, --codec and --crf are for "
             "pictures and clips"
         )
-    from multiplane.weights.layerdiffuse.converting import convert_weights
+    if layered_video:
+        from multiplane.weights.layerflow.converting import convert_checkpoint
 
-    done = convert_weights(source, target)
+        done = convert_checkpoint(source, target, release)
+    else:
+        from multiplane.weights.layerdiffuse.converting import convert_weights
+
+        done = convert_weights(source, target)
     if not quiet:
         for note in done.notes:
             say(f"note: {note}")

@@ -86,7 +86,7 @@ def load_adapters(transformer: Any, folder: str) -> None:
 
 
 def add_adapter(
-    transformer: Any, name: str, tensors: dict[str, Tensor], alpha: float | None = None
+    transformer: Any, name: str, tensors: dict[str, Tensor], alpha: int | None = None
 ) -> None:
     """Add a LoRA under PEFT's names (`<module>.lora_A.weight`). alpha: None where its scale is in
     the tensors.

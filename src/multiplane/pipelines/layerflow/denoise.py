@@ -93,15 +93,15 @@ class SequenceDenoising:
         latents: Tensor,
     ) -> tuple[Tensor, Tensor | None]:
         """The latents one step on, and what CogVideoX's second-order solver keeps for the next."""
-        scheduler = self.pipeline.scheduler
+        scheduler: Any = self.pipeline.scheduler
         taken = inspect.signature(scheduler.step).parameters
         offered = {"eta": self.eta, "generator": self.generator}
         extra = {name: value for name, value in offered.items() if name in taken}
-        if isinstance(scheduler, CogVideoXDPMScheduler):
-            stepped = scheduler.step(
+        if isinstance(self.pipeline.scheduler, CogVideoXDPMScheduler):
+            both = scheduler.step(
                 predicted, before, time, last, latents, **extra, return_dict=False
             )
-            return stepped[0], stepped[1]
+            return both[0], both[1]
         stepped = scheduler.step(predicted, time, latents, **extra, return_dict=False)
         return stepped[0], None
 

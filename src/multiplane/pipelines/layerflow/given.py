@@ -46,7 +46,7 @@ def planes_to_make(planes: Mapping[str, Tensor], layout: SubclipLayout) -> list[
             raise ValueError(
                 f"the given {plane} has {count} frames and a clip has {layout.frames}: cut it"
             )
-    made = [plane for plane in PLANES if counts.get(plane, 0) < layout.frames]
+    made: list[ClipName] = [plane for plane in PLANES if counts.get(plane, 0) < layout.frames]
     if not made:
         raise ValueError("every plane is given, there is nothing to make: leave one out")
     return made

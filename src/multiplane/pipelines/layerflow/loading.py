@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import CogVideoXTransformer3DModel
+from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTransformer3DModel
 
 from multiplane.core.request import Task, tasks_of
 from multiplane.models.layer_embedding import LayerEmbedding

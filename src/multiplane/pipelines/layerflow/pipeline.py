@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -143,13 +143,17 @@ class LayerFlowPipeline(DiffusionPipeline, CogVideoXLoraLoaderMixin):
         count = batch * num_videos_per_prompt
         clips = given_clips(given, layout, canvas, count)
         noise = self._noise(layout, canvas, count, generator, latents)
-        embeds = (prompt_embeds, negative_prompt_embeds)
-        text, negative = self._text(
-            words, negative_prompt, embeds, set(PLANES) - set(made), (batch, num_videos_per_prompt)
+        text, negative = self._encoder().pair(
+            words,
+            negative_prompt,
+            (prompt_embeds, negative_prompt_embeds),
+            prompted_planes(set(PLANES) - set(made)),
+            (batch, num_videos_per_prompt),
         )
         self._interrupt = False
         device = self._execution_device
-        times, _ = retrieve_timesteps(self.scheduler, num_inference_steps, device, timesteps)
+        retrieve_timesteps(self.scheduler, num_inference_steps, device, timesteps)
+        times: Tensor = self.scheduler.timesteps
         self._num_timesteps = len(times)
         codec = ClipCodec(self.vae, layout, self.config["clips_joined"], device)
         run = SequenceDenoising(
@@ -207,7 +211,7 @@ class LayerFlowPipeline(DiffusionPipeline, CogVideoXLoraLoaderMixin):
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, **options: Any
+        cls, pretrained_model_name_or_path: str | os.PathLike[str], **options: Any
     ) -> Self:
         """As diffusers; from a folder of `save_pretrained` with its adapters. A CogVideoX-2B folder
         or hub id loads too: the base that LayerFlow is trained from."""
@@ -278,37 +282,13 @@ class LayerFlowPipeline(DiffusionPipeline, CogVideoXLoraLoaderMixin):
             raise ValueError(f"latents have shape {tuple(latents.shape)}, this call needs {shape}")
         return latents.to(device, torch.float32)
 
-    def _text(
-        self,
-        words: Mapping[str, Prompt],
-        negative_prompt: Prompt,
-        embeds: tuple[Tensor | None, Tensor | None],
-        given: Collection[str],
-        counts: tuple[int, int],
-    ) -> tuple[Tensor, Tensor]:
-        """States with the prompts and without, (N, prompts * tokens, C). counts: prompts, and
-        videos of each."""
-        config, planes = self.transformer.config, prompted_planes(given)
-        encode = PromptEncoder(
+    def _encoder(self) -> PromptEncoder:
+        return PromptEncoder(
             self.tokenizer,
             self.text_encoder,
-            config.max_text_seq_length,
-            config.text_embed_dim,
+            self.transformer.config.max_text_seq_length,
+            self.transformer.config.text_embed_dim,
             self._execution_device,
-        )
-        text, without = embeds
-        if text is None:
-            text = encode(words, planes, counts[0])
-        if without is None:
-            without = encode(dict.fromkeys(PLANES, negative_prompt), planes, counts[0])
-        shape = (counts[0], len(planes) * encode.tokens, encode.width)
-        for name, states in (("prompt_embeds", text), ("negative_prompt_embeds", without)):
-            if tuple(states.shape) != shape:
-                raise ValueError(f"{name} have shape {tuple(states.shape)}, this needs {shape}")
-        both = [each.to(self._execution_device) for each in (text, without)]
-        return (
-            both[0].repeat_interleave(counts[1], dim=0),
-            both[1].repeat_interleave(counts[1], dim=0),
         )
 
     def _table(self, layout: SubclipLayout, canvas: PaddedCanvas, text: Tensor) -> Tensor:

@@ -61,3 +61,27 @@ class PromptEncoder:
         said = torch.tensor([bool(each) for each in words], device=states.device)
         states = states * said[:, None, None]
         return states.expand(count, -1, -1) if len(words) == 1 else states
+
+    def pair(
+        self,
+        prompts: Mapping[str, Prompt],
+        negative: Prompt,
+        given: tuple[Tensor | None, Tensor | None],
+        planes: Sequence[ClipName],
+        counts: tuple[int, int],
+    ) -> tuple[Tensor, Tensor]:
+        """States with the prompts and without, (N, planes * tokens, width). given: states of a
+        caller's own, which stand in. counts: prompts, and videos of each.
+
+        Raises ValueError for states of another shape."""
+        text, without = given
+        if text is None:
+            text = self(prompts, planes, counts[0])
+        if without is None:
+            without = self(dict.fromkeys(planes, negative), planes, counts[0])
+        shape = (counts[0], len(planes) * self.tokens, self.width)
+        for name, states in (("prompt_embeds", text), ("negative_prompt_embeds", without)):
+            if tuple(states.shape) != shape:
+                raise ValueError(f"{name} have shape {tuple(states.shape)}, this needs {shape}")
+        text, without = text.to(self.device), without.to(self.device)
+        return text.repeat_interleave(counts[1], dim=0), without.repeat_interleave(counts[1], dim=0)

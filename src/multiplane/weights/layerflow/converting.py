@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import CogVideoXTransformer3DModel
+from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTransformer3DModel
 from torch import Tensor
 
 from multiplane.core.config import from_table
@@ -152,7 +152,10 @@ def _found(source: Path) -> Path:
     if (inside := checkpoint_in(source)) is not None:
         return inside
     if not source.exists() and str(source) in RELEASES:
-        return hub.download(RELEASES[str(source)].file)
+        try:
+            return hub.download(RELEASES[str(source)].file)
+        except hub.HubError as error:
+            raise FileNotFoundError(str(error)) from error
     raise FileNotFoundError(
         f"there is no checkpoint {source}: name a file, a released folder, or one of "
         f"{', '.join(RELEASES)} to download it"

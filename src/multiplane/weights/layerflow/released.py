@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from multiplane.models.subclips import SubclipLayout, Variant
 from multiplane.weights.hub import HubFile
+
+if TYPE_CHECKING:
+    from multiplane.models.subclips import SubclipLayout, Variant
 
 REPOSITORY = "zjuJish/LayerFlow"
 FILE = "mp_rank_00_model_states.pt"
@@ -29,6 +32,8 @@ class Release:
 
     @property
     def layout(self) -> SubclipLayout:
+        from multiplane.models.subclips import SubclipLayout
+
         return SubclipLayout(self.variant, lead=self.lead)
 
     @property
@@ -77,13 +82,14 @@ def checkpoint_in(source: Path) -> Path | None:
     """The checkpoint that `source` means: itself, or the one in a released folder (`latest` beside
     numbered folders). None where it is neither a checkpoint nor a folder with one."""
     if source.is_file():
-        return source if source.name == FILE or release_named(source) else None
+        named = any(part in RELEASES for part in source.parts)
+        return source if source.name == FILE or (named and source.suffix == ".pt") else None
     latest = source / "latest"
     if latest.is_file() and (found := source / latest.read_text().strip() / FILE).is_file():
         return found
     return source / FILE if (source / FILE).is_file() else None
 
 
-def release_named(source: Path) -> bool:
-    """Whether a folder of `source`, or itself, is called as a release."""
-    return any(part in RELEASES for part in source.parts)
+def is_checkpoint(source: Path) -> bool:
+    """Whether `source` is a checkpoint of LayerFlow by its name or folder, or names a release."""
+    return checkpoint_in(source) is not None or (not source.exists() and str(source) in RELEASES)
