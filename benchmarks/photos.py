@@ -29,6 +29,7 @@ from multiplane.core.document import LayerDocument
 from multiplane.core.pixels import to_dtype, to_float, to_u8
 from multiplane.core.recompose import reconcile
 from multiplane.core.request import LayerRequest, MadePlanes, Plane
+from multiplane.data.photographs import write_photographs
 from multiplane.engine import load
 from multiplane.engine.decompose import NoSubject, decompose
 from multiplane.evaluation.sheets import Cell, SheetRow, table
@@ -37,12 +38,13 @@ from multiplane.io.registry import read, write
 from multiplane.pipelines.cutout.cutter import Cutter, Stages
 from multiplane.pipelines.cutout.plate import clean_plate
 from multiplane.pipelines.cutout.settings import CutoutSettings
+from multiplane.weights.fetch import cache_folder
 from multiplane.weights.sources import locate
 
 SCIKIT_IMAGE = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 OPENCV = (
-    *("examples/data/squirrel_cls.jpg", "examples/data/messi5.jpg", "examples/data/aloeL.jpg"),
-    *("examples/data/fruits.jpg", "examples/alphamat/input_images/plant.jpg"),
+    *("examples/data/squirrel_cls.jpg", "examples/data/aloeL.jpg", "examples/data/fruits.jpg"),
+    "examples/alphamat/input_images/plant.jpg",
     *("opencv4/html/pexels_double_decker_bus.jpg", "opencv4/html/space_shuttle.jpg"),
     "opencv4/html/handSrc.jpg",
 )
@@ -52,13 +54,16 @@ console = Console(stderr=True)
 
 
 def photographs() -> list[Path]:
-    """The twelve, from scikit-image's package and from opencv-doc."""
+    """The twelve: from scikit-image's package, from opencv-doc, and one of `data photographs` that
+    nothing is trained on."""
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
         raise SystemExit("four of the photographs come with scikit-image: pip install scikit-image")
     data = Path(spec.origin).parent / "data"
     samples = locate("opencv-photos") / "usr" / "share" / "doc" / "opencv-doc"
-    return [*(data / name for name in SCIKIT_IMAGE), *(samples / name for name in OPENCV)]
+    given_away = write_photographs(cache_folder() / "photographs", "shown")
+    opencv = [samples / name for name in OPENCV]
+    return [*(data / name for name in SCIKIT_IMAGE), opencv[0], *given_away, *opencv[1:]]
 
 
 def read_elsewhere(psd: Path, shown: np.ndarray) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from multiplane.apps.cli.data_label import label
 from multiplane.apps.cli.data_pairs import layer_pairs
-from multiplane.apps.cli.data_photos import layer_photos
+from multiplane.apps.cli.data_photos import layer_photos, photographs
 from multiplane.apps.cli.data_rounds import rounds
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 app.command()(label)
 app.command()(layer_pairs)
 app.command()(layer_photos)
+app.command()(photographs)
 app.command()(rounds)
 console = Console(stderr=True)
 

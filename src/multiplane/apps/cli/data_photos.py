@@ -1,4 +1,5 @@
-"""`multiplane data layer-photos`: photographs with captions into layered training data."""
+"""`multiplane data layer-photos`: photographs with captions into layered training data; and
+`multiplane data photographs`: some of clear rights."""
 
 from __future__ import annotations
 
@@ -99,6 +100,26 @@ def layer_photos(
     if timings:
         say("CPU seconds: " + ", ".join(f"{step} {spent:.1f}" for step, spent in timings.items()))
     say(str(out / "manifest.json"))
+
+
+def photographs(
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the photographs.")],
+    shown: Annotated[
+        bool, typer.Option("--shown", help="Also those that nothing is ever trained on.")
+    ] = False,
+) -> None:
+    """Write out photographs of clear rights with one thing in each, captions and credits beside.
+
+    What `layer-photos` cuts out of them teaches the quality classifiers (docs/layer_photos.md)."""
+    from multiplane.core.request import RequestError
+    from multiplane.data.photographs import write_photographs
+    from multiplane.weights.fetch import FetchError
+
+    try:
+        written = write_photographs(out, None if shown else "train")
+    except (FetchError, OSError, ValueError) as error:
+        raise RequestError(str(error)) from error
+    say(f"{len(written)} photographs in {out}; who made them: {out / 'CREDITS.tsv'}")
 
 
 def _cores() -> int:
