@@ -37,16 +37,28 @@ def alpha_over(picture: Float, background: Float, alpha: Float) -> Float:
     The object's colour there is spread out from where it is solid; the picture lies between the
     two colours, and how far is alpha. Where they are alike `alpha` stays."""
     solid = alpha > _SOLID
-    soft = (alpha > 0.0) & ~solid
-    if not (solid.any() and soft.any()):
+    if not (solid.any() and ((alpha > 0.0) & ~solid).any()):
         return alpha
-    foreground = diffuse(picture, ~solid)
+    return alpha_between(picture, diffuse(picture, ~solid), background, alpha)
+
+
+def alpha_between(picture: Float, foreground: Float, background: Float, alpha: Float) -> Float:
+    """(H, W): `alpha` made exact where it is soft, both colours (H, W, 3) being known. Where they
+    are alike `alpha` stays."""
+    soft = (alpha > 0.0) & (alpha <= _SOLID)
     across = foreground - background
     length = np.einsum("hwc,hwc->hw", across, across)
     along = np.einsum("hwc,hwc->hw", picture - background, across)
     told = soft & (length > _TOLD)
     share = np.clip(along / np.maximum(length, _TOLD), 0.0, 1.0)
     return np.where(told, share, alpha).astype(np.float32, copy=False)
+
+
+def spread_colours(picture: Float, alpha: Float) -> Float:
+    """(H, W, 3): the colours of the picture where `alpha` (H, W) is solid, spread out over the
+    rest. Nothing solid returns the picture."""
+    solid = alpha > _SOLID
+    return diffuse(picture, ~solid) if solid.any() else picture
 
 
 def colours_over(picture: Float, background: Float, alpha: Float, guess: Float) -> Float:

@@ -37,16 +37,28 @@ def clean_plate(
         return picture.copy()
     grow = default_grow(alpha.shape)
     plate = complete_background(picture, hidden, method, grow, threads)
+    plate = met_at_rim(picture, plate, hidden, grow)
+    seen = np.clip(((1.0 - alpha) - SEEN) / (1.0 - SEEN), 0.0, 1.0)[..., None]
+    return np.where(hidden[..., None], plate + seen * (behind - plate), picture)
+
+
+def met_at_rim(picture: Float, plate: Float, hidden: np.ndarray, grow: int) -> Float:
+    """(H, W, 3): the picture where it is not `hidden` (H, W), the plate (H, W, 3) where it is; the
+    two meet by a shift of colour that fades inward.
+
+    The plate must be known up to `grow` pixels outside of what is hidden. Nothing hidden returns a
+    copy of the picture."""
+    if not hidden.any():
+        return picture.copy()
     ring = dilated(hidden, grow)
     part = _box_of(ring, 2)
-    apart = ring[part] & ~hidden[part]  # seen, and painted by the network too
+    apart = ring[part] & ~hidden[part]  # seen, and known of the plate too
     shift = diffuse((picture[part] - plate[part]) * apart[..., None], ~apart)
     shift *= _fading(hidden[part], 2.0 * grow)[..., None]
+    met = picture.copy()
     inside = np.clip(plate[part] + shift, 0.0, 1.0)
-    seen = np.clip(((1.0 - alpha[part]) - SEEN) / (1.0 - SEEN), 0.0, 1.0)[..., None]
-    inside += seen * (behind[part] - inside)
-    plate[part] = inside
-    return np.where(hidden[..., None], plate, picture)
+    met[part] = np.where(hidden[part][..., None], inside, picture[part])
+    return met
 
 
 def _box_of(region: np.ndarray, margin: int) -> tuple[slice, slice]:
