@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+import weakref
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -295,6 +297,30 @@ def test_mp4_is_flat(tmp_path: Path) -> None:
     with pytest.warns(BakedWarning), pytest.raises(CapabilityError, match="even sizes"):
         write_clip(layered(2, (63, 48)), tmp_path / "b.mp4")
     assert not (tmp_path / "b.mp4").exists()
+
+
+@pytest.mark.parametrize("name", [*EXACT, *LOSSY, "clip.webp", "clip.mp4", "layers"])
+def test_only_a_few_frames_are_held(tmp_path: Path, name: str) -> None:
+    """However long the clip: what was written can be forgotten, what is read comes one by one."""
+    living: weakref.WeakSet[LayerDocument] = weakref.WeakSet()
+    most = 0
+
+    def watched(document: LayerDocument) -> LayerDocument:
+        nonlocal most
+        fresh = replace(document, layers=tuple(replace(each) for each in document.leaves()))
+        living.add(fresh)
+        most = max(most, len(living))
+        return fresh
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BakedWarning)
+        write_clip(layered(40, (32, 24)).map(watched), tmp_path / name)
+        assert most <= 4
+        most = 0
+        target = tmp_path / "again.apng"
+        write_clip(read_clip(tmp_path / name).map(watched), target)
+    assert most <= 4
+    assert len(list(read_clip(target))) == 40
 
 
 def test_names_that_cannot_be_written(tmp_path: Path) -> None:

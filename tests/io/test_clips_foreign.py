@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 import warnings
 from fractions import Fraction
 from pathlib import Path
@@ -126,6 +127,19 @@ def test_vp8_with_alpha_is_read(tmp_path: Path) -> None:
 def test_webm_without_alpha_is_opaque(tmp_path: Path) -> None:
     encode(tmp_path / "a.webm", opaque(3, (64, 48)), "libvpx-vp9", "yuv420p")
     assert (stack(read_clip(tmp_path / "a.webm"))[..., 3] == 255).all()
+
+
+def test_a_phone_held_upright(tmp_path: Path) -> None:
+    """Cameras store what the sensor saw and say how to turn it: here a quarter, clockwise."""
+    true = opaque(2, (96, 64))
+    encode(tmp_path / "a.mp4", true, "libx264", "yuv444p", bit_rate=9_000_000)
+    data = (tmp_path / "a.mp4").read_bytes()
+    at = data.index(b"tkhd") + 44  # the matrix of the track header (ISO 14496-12, 8.3.2)
+    quarter = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    (tmp_path / "b.mp4").write_bytes(data[:at] + quarter + data[at + 36 :])
+    plain, turned = read_clip(tmp_path / "a.mp4"), read_clip(tmp_path / "b.mp4")
+    assert (plain.size, turned.size) == ((96, 64), (64, 96))
+    np.testing.assert_array_equal(stack(turned), np.rot90(stack(plain), -1, axes=(1, 2)))
 
 
 def test_uneven_times_are_told(tmp_path: Path) -> None:
@@ -426,7 +440,12 @@ def test_planes_folders_are_stills(tmp_path: Path) -> None:
     write(layered(1)[0], tmp_path / "planes")
     assert not is_clip(tmp_path / "planes")
     write_clip(layered(2), tmp_path / "layers")
-    with pytest.raises(FileFormatError, match="multiplane clip"):
+    with pytest.raises(FileFormatError, match="is a clip; read it with read_clip"):
         read(tmp_path / "layers")
     with pytest.raises(FileExistsError, match="would not replace"):
         write_clip(layered(2), tmp_path / "planes")
+    write_clip(single(1), tmp_path / "a.mov")
+    with pytest.raises(FileFormatError, match=r"\.mov is for clips; read it with read_clip"):
+        read(tmp_path / "a.mov")
+    with pytest.raises(FileFormatError, match=r"\.mov is for clips; take a frame out"):
+        write(layered(1)[0], tmp_path / "b.mov")

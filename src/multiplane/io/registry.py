@@ -8,6 +8,8 @@ from types import ModuleType
 
 from multiplane.core.document import Layer, LayerDocument
 from multiplane.io.capabilities import CAPABILITIES, PLANES, Capabilities
+from multiplane.io.clip_folder import is_clip_folder
+from multiplane.io.clip_formats import CLIP_SUFFIXES
 from multiplane.io.errors import bad_file
 from multiplane.io.image import FLAT_SUFFIXES, read_pixels, sniff
 from multiplane.io.limits import DEFAULT_LIMITS, Limits
@@ -37,6 +39,7 @@ def check_writable(path: str | Path) -> Capabilities:
     long work need not end in a name that cannot be written."""
     table = format_of(path)
     if table is None:
+        _refuse_clip(path, "take a frame out of the clip (convert --frame), or use write_clip")
         reason = "can be read, not written" if _is_flat(path) else "is not a known format"
         raise bad_file(path, f"{Path(path).suffix} {reason}", f"use one of {_writable()}")
     return table
@@ -56,9 +59,12 @@ def read(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> LayerDocument:
             pixels = read_pixels(path, limits)
             size = (pixels.shape[1], pixels.shape[0])
             return LayerDocument(size, (Layer(path.stem, pixels),))
+        _refuse_clip(path, "read it with read_clip, or take a frame out (convert --frame)")
         raise bad_file(
             path, "is not a known format", f"use {_writable()} or {', '.join(FLAT_SUFFIXES)}"
         )
+    if table is PLANES and is_clip_folder(path):
+        raise bad_file(path, "is a clip", "read it with read_clip, or take a frame out of it")
     if table is PLANES and path.is_file() and path.name != "layers.json":
         raise bad_file(path, "has no suffix that names its format", f"rename it: {_writable()}")
     if table.name in _BEGINNINGS:
@@ -81,6 +87,11 @@ def _module(name: str) -> ModuleType:
 
 def _is_flat(path: str | Path) -> bool:
     return Path(path).suffix.lower() in FLAT_SUFFIXES
+
+
+def _refuse_clip(path: str | Path, advice: str) -> None:
+    if Path(path).suffix.lower() in CLIP_SUFFIXES:
+        raise bad_file(path, f"{Path(path).suffix} is for clips", advice)
 
 
 def _writable() -> str:

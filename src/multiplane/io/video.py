@@ -36,6 +36,7 @@ BT709, LIMITED, FULL = 1, 1, 2  # as in H.273; FULL as libavutil counts ranges
 
 # Every packet is a picture by itself, so that packets can be counted and entered anywhere.
 _INTRA = frozenset({"prores", "ffv1", "png", "qtrle", "mjpeg", "rawvideo", "utvideo", "magicyuv"})
+_HDR = (16, 18)  # transfer curves of H.273: PQ and HLG
 _LIBVPX = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
@@ -192,6 +193,10 @@ def _note_oddities(path: Path, stream: VideoStream) -> None:
         baked(
             f"{path}: its pictures come at uneven times; each is taken as one frame, and together "
             f"they play at {float(average):.3f} a second"
+        )
+    if stream.codec_context.color_trc in _HDR:
+        baked(
+            f"{path}: is HDR; its values are read as they are and look flat: grade it to SDR first"
         )
     shape = stream.sample_aspect_ratio
     if shape and shape != 1:
