@@ -1,4 +1,5 @@
-"""`multiplane decompose`: photographs in, layered files out; one, or a folder of them."""
+"""`multiplane decompose`: photographs in, layered files out; one, or a folder of them. A clip goes
+to `multiplane.apps.cli.decompose_clip`."""
 
 from __future__ import annotations
 
@@ -12,6 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multiplane.apps.cli import options
+from multiplane.apps.cli.decompose_clip import (
+    CLIP_ONLY,
+    STILL_ONLY,
+    check_only,
+    decompose_clip,
+    is_footage,
+)
 from multiplane.apps.cli.generate import check_outputs
 from multiplane.apps.cli.terminal import (
     plain_text,
@@ -39,14 +47,16 @@ class Job:
 
 def decompose(
     photos: Annotated[
-        list[Path], typer.Argument(metavar="PHOTO...", help="Photographs, or folders of them.")
+        list[Path],
+        typer.Argument(metavar="PHOTO...", help="Photographs, folders of them, or one clip."),
     ],
     output: Annotated[
         Path,
         typer.Option(
             "--output",
             "-o",
-            help="File to write, by its suffix (.psd, .ora, .png); a folder for several photos.",
+            help="File to write, by its suffix (.psd, .ora, .png); a folder for several photos "
+            "and for a clip.",
         ),
     ],
     layers: Annotated[
@@ -73,11 +83,12 @@ def decompose(
         int, typer.Option(help="Cut in this many ways and keep the one that scores best, 1 to 6.")
     ] = 1,
     matte: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="Network that finds the subject: isnet (best), u2net, or u2netp (in the package)."
+            help="Network that finds the subject: isnet (best; for photographs), u2net, or u2netp "
+            "(in the package; for clips). Of a clip also motion: whatever moves, no network."
         ),
-    ] = "isnet",
+    ] = None,
     complete: Annotated[
         str,
         typer.Option(
@@ -97,11 +108,26 @@ def decompose(
     resume: Annotated[
         bool, typer.Option("--resume", help="Leave photos whose file is already there.")
     ] = False,
+    every: Annotated[
+        int, typer.Option(help="Clips: the network looks at each n-th frame, 1 to 12.")
+    ] = 1,
+    steady: Annotated[bool, typer.Option(help="Clips: mattes agree with their neighbours.")] = True,
+    camera: Annotated[
+        str, typer.Option(help="Clips: auto aligns the frames, still takes them as they lie.")
+    ] = "auto",
+    codec: Annotated[
+        str, typer.Option(help="Clips: of the layers; ffv1, png, prores, vp9, apng or webp.")
+    ] = "ffv1",
+    crf: Annotated[
+        int | None, typer.Option(help="Clips: quality of vp9, smaller is better.")
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Take photographs apart into layers.
+    """Take photographs, or a clip, apart into layers.
 
     multiplane decompose photo.jpg -o photo.psd
+
+    multiplane decompose clip.mp4 -o layers/
 
     multiplane decompose photo.jpg -o photo.psd --box 40,60,300,400 --box 320,80,500,410
 
@@ -110,22 +136,26 @@ def decompose(
     Without a download: --matte u2netp --complete diffuse. Exit code 1 when nothing stands out, or
     when one of several photographs failed.
     """
-    jobs = jobs_of(photos, output, suffix)
-    check_outputs([job.target for job in jobs])
-    asked = {
-        "layers": layers,
-        "split": split,
+    shared = {
         "points": [
             *((*numbers_of(text, 2, "--point X,Y"), 1) for text in point or ()),
             *((*numbers_of(text, 2, "--not X,Y"), 0) for text in avoid or ()),
         ],
         "boxes": [numbers_of(text, 4, "--box X0,Y0,X1,Y1") for text in box or ()],
-        "candidates": candidates,
-        "matte": matte,
         "complete": complete,
         "refine": refine,
-        "keep_flat": keep_flat,
+        **({} if matte is None else {"matte": matte}),
     }
+    stills = {"layers": layers, "split": split, "candidates": candidates, "keep_flat": keep_flat}
+    clips = {"every": every, "camera": camera, "codec": codec, "crf": crf, "steady": steady}
+    if len(photos) == 1 and is_footage(photos[0]):
+        check_only(stills, STILL_ONLY, "for photographs, and this is a clip")
+        decompose_clip(photos[0], output, {**shared, **clips}, resume, as_json)
+        return
+    check_only(clips, CLIP_ONLY, "for clips, and this is none")
+    asked = {**shared, **stills}
+    jobs = jobs_of(photos, output, suffix)
+    check_outputs([job.target for job in jobs])
     if len(jobs) == 1 and not is_batch(photos, output):
         _one(jobs[0], asked, resume, as_json)
     else:

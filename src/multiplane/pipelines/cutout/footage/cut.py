@@ -22,7 +22,7 @@ from multiplane.pipelines.cutout.difference import (
     spread_colours,
 )
 from multiplane.pipelines.cutout.footage.plates import Laid
-from multiplane.pipelines.cutout.footage.settings import MOTION, FootageSettings
+from multiplane.pipelines.cutout.footage.settings import FootageSettings
 from multiplane.pipelines.cutout.plate import CLEAR, met_at_rim
 from multiplane.pipelines.cutout.refine import refine_alpha
 
