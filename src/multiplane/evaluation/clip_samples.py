@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,8 +17,8 @@ from multiplane.training.rows import RowBatch
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """steps: of Euler's method, their times bent by `shift`. guidance: on text; given planes stay in
-    both branches. chunk: clips at once."""
+    """steps: of Euler's method, their times bent by `shift`. guidance: on text; given planes stay
+    in both branches. chunk: clips at once."""
 
     steps: int = 12
     shift: float = 2.0
@@ -55,6 +56,22 @@ def sample_clips(
     pictures = from_model(codec.decode(tokens.flatten(0, 2)).float())
     pictures = torch.cat([torch.minimum(pictures[:, :3], pictures[:, 3:]), pictures[:, 3:]], dim=1)
     return pictures.unflatten(0, tokens.shape[:3])
+
+
+def made_clips(
+    denoiser: LayeredTransformer,
+    codec: PixelPatches,
+    rows: RowBatch,
+    config: SamplingConfig,
+    given: Sequence[str] = (),
+    seed: int = 1,
+) -> Tensor:
+    """`sample_clips` with whole planes given. Where any are, text is not guided: what is given says
+    more than the words."""
+    flags = torch.tensor([role in given for role in rows.layout.roles], device=rows.given.device)
+    shown = flags[None, :, None, None, None].expand_as(rows.given)
+    config = replace(config, guidance=1.0) if given else config
+    return sample_clips(denoiser, codec, rows, shown, config, seed)
 
 
 def _sampled(

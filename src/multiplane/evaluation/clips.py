@@ -40,6 +40,15 @@ def alpha_softness(made: Tensor) -> float:
     return float((touched & (alpha < 0.95)).sum() / touched.sum().clamp(min=1))
 
 
+def alpha_figures(made: Tensor, true: Tensor) -> dict[str, float]:
+    """What is judged of foregrounds whose truth is known. made, true: (..., F, 4, S, S)."""
+    return {
+        "alpha edge error": alpha_edge_error(made, true),
+        "softness": alpha_softness(made),
+        "motion": frame_difference(made),
+    }
+
+
 def plane_figures(clips: Tensor, planes: tuple[str, ...]) -> dict[str, float]:
     """Frame difference of each plane, and the mean distance of the composite from
     over(foreground, background). clips: (B, P, F, 4, S, S) premultiplied in [0, 1]."""

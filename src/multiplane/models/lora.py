@@ -79,7 +79,7 @@ class AdaptedLinear(nn.Module):
             change = adapter(x)
             gate = self.gates.get(name)
             if gate is not None:
-                change = change * gate.to(change.dtype).view(-1, *[1] * (x.ndim - 1))
+                change = change * gate.to(change).view(-1, *[1] * (x.ndim - 1))
             y = y + change
         return y
 

@@ -65,26 +65,27 @@ def draw_given_frames(given: Tensor, share: float, generator: torch.Generator) -
     return shown[:, None, :, None, None].expand_as(given).to(given.device)
 
 
-def train(config: Config) -> None:
-    """Train to `run.steps` and write the averaged weights to `run.out`/denoiser."""
+def train(config: Config, stage: ClipStage | None = None) -> None:
+    """Train to `run.steps` and write the averaged weights to `run.out`/denoiser. stage: its data,
+    where that is read already."""
     torch.manual_seed(config.run.seed)  # the initial weights
     denoiser = LayeredTransformer(config.model)
     if config.run.compile:
         compile_parts(*denoiser.blocks)
     run = TrainingRun(config.run, denoiser, denoiser.blocks, to_table(config))
-    stage = ClipStage(config.data, config.model, run.device)
-    styles = (*config.data.videos, *config.data.images)
-    train_pool, heldout = (stage.pool(split, styles) for split in ("train", "heldout"))
+    stage = stage or ClipStage(config.data, config.model, run.device)
+    pool, heldout = stage.pool("train"), stage.pool("heldout")
 
     def loss_of_step(
         model: nn.Module, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
-        batch = train_pool.draw(config.data.batch, generator)
+        batch = pool.draw(config.data.batch, generator)
         batch = flat_clips(batch, config.photographs, generator)
-        rows = as_rows(batch, train_pool.prompts, stage.codec, ("composite",))
+        rows = as_rows(batch, pool.prompts, stage.codec, ("composite",))
         given = draw_given_frames(rows.given, config.given_frames, generator)
         return stage.loss(model, rows, given, generator).mean(), {}
 
+    @torch.compiler.set_stance("force_eager")  # one batch is not worth a graph of its own
     def sample(step: int) -> dict[str, float]:
         generator = torch.Generator().manual_seed(0)
         rows = as_rows(

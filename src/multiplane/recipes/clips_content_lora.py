@@ -58,8 +58,9 @@ def mixed(
     return pictures.where(still, videos), still.float()
 
 
-def train(config: Config) -> None:
-    """Train to `run.steps` and write the averaged adapter to `run.out`/adapter."""
+def train(config: Config, stage: ClipStage | None = None) -> None:
+    """Train to `run.steps` and write the averaged adapter to `run.out`/adapter. stage: its data,
+    where that is read already."""
     denoiser = load_denoiser(config.model)
     if config.motion is not None:
         load_lora(denoiser, clips_motion_lora.NAME, config.motion)
@@ -69,10 +70,8 @@ def train(config: Config) -> None:
     if config.run.compile:
         compile_parts(*denoiser.blocks)
     run = TrainingRun(config.run, denoiser, denoiser.blocks, to_table(config))
-    stage = ClipStage(config.data, denoiser.config, run.device)
-    styles = (*config.data.videos, *config.data.images)
-    pool = stage.pool("train", styles)
-    heldout = stage.pool("heldout", config.data.videos)
+    stage = stage or ClipStage(config.data, denoiser.config, run.device)
+    pool = stage.pool("train")
     moving = pool.rows_of(config.data.videos)
     layered = pool.rows_of(config.data.images)
 
@@ -92,7 +91,7 @@ def train(config: Config) -> None:
     def sample(step: int) -> dict[str, float]:
         if config.motion is not None:
             set_gate(denoiser, clips_motion_lora.NAME, torch.zeros(1, device=run.device))
-        return {"heldout": stage.heldout_loss(denoiser, heldout)}
+        return {"heldout": stage.heldout_loss(denoiser)}
 
     run.train(loss_of_step, sample)
     if run.accelerator.is_main_process:

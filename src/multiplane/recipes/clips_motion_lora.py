@@ -39,8 +39,9 @@ class Config:
     coarse: CoarseConfig = field(default_factory=CoarseConfig)
 
 
-def train(config: Config) -> None:
-    """Train to `run.steps` and write the averaged adapter to `run.out`/adapter."""
+def train(config: Config, stage: ClipStage | None = None) -> None:
+    """Train to `run.steps` and write the averaged adapter to `run.out`/adapter. stage: its data,
+    where that is read already."""
     denoiser = load_denoiser(config.model)
     torch.manual_seed(config.run.seed)  # the adapter's initial weights
     add_lora(denoiser, NAME, config.lora)
@@ -48,13 +49,14 @@ def train(config: Config) -> None:
     if config.run.compile:
         compile_parts(*denoiser.blocks)
     run = TrainingRun(config.run, denoiser, denoiser.blocks, to_table(config))
-    stage = ClipStage(config.data, denoiser.config, run.device)
-    pool = stage.pool("train", config.data.videos)
+    stage = stage or ClipStage(config.data, denoiser.config, run.device)
+    pool = stage.pool("train")
+    moving = pool.rows_of(config.data.videos)
 
     def loss_of_step(
         model: nn.Module, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
-        batch = coarsened(pool.draw(config.data.batch, generator), config.coarse, generator)
+        batch = coarsened(pool.draw(config.data.batch, generator, moving), config.coarse, generator)
         rows = as_rows(batch.frozen(generator), pool.prompts, stage.codec)
         return stage.loss(model, rows, stage.draw_given(rows, generator), generator).mean(), {}
 

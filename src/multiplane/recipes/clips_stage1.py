@@ -46,26 +46,28 @@ def is_trained(name: str, every: int) -> bool:
     return name.startswith(LAYER_PARTS)
 
 
-def train(config: Config) -> None:
-    """Train to `run.steps` and write the averaged weights to `run.out`/denoiser."""
+def train(config: Config, stage: ClipStage | None = None) -> None:
+    """Train to `run.steps` and write the averaged weights to `run.out`/denoiser. stage: its data,
+    where that is read already."""
     denoiser = load_denoiser(config.base)
     count = train_only(denoiser, lambda name: is_trained(name, config.every))
     logging.getLogger(__name__).info("%.2f M parameters train", count / 1e6)
     if config.run.compile:
         compile_parts(*denoiser.blocks)
     run = TrainingRun(config.run, denoiser, denoiser.blocks, to_table(config))
-    stage = ClipStage(config.data, denoiser.config, run.device)
-    train_pool, heldout = (stage.pool(split, config.data.videos) for split in ("train", "heldout"))
+    stage = stage or ClipStage(config.data, denoiser.config, run.device)
+    pool = stage.pool("train")
+    moving = pool.rows_of(config.data.videos)
 
     def loss_of_step(
         model: nn.Module, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
-        batch = coarsened(train_pool.draw(config.data.batch, generator), config.coarse, generator)
-        rows = as_rows(batch, train_pool.prompts, stage.codec)
+        batch = coarsened(pool.draw(config.data.batch, generator, moving), config.coarse, generator)
+        rows = as_rows(batch, pool.prompts, stage.codec)
         return stage.loss(model, rows, stage.draw_given(rows, generator), generator).mean(), {}
 
     def sample(step: int) -> dict[str, float]:
-        return {"heldout": stage.heldout_loss(denoiser, heldout)}
+        return {"heldout": stage.heldout_loss(denoiser)}
 
     run.train(loss_of_step, sample)
     if run.accelerator.is_main_process:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,10 @@ import torch
 from torch import Tensor
 
 from multiplane.core.config import read_config
+from multiplane.data.captions import slug
 from multiplane.data.shards import write_json
-from multiplane.evaluation.clip_samples import SamplingConfig, sample_clips
-from multiplane.evaluation.clips import (
-    alpha_edge_error,
-    alpha_softness,
-    film_strip,
-    plane_figures,
-)
+from multiplane.evaluation.clip_samples import SamplingConfig, made_clips
+from multiplane.evaluation.clips import alpha_figures, film_strip, plane_figures
 from multiplane.io.atomic import replacing
 from multiplane.models.layered_transformer import LayeredTransformer, LayeredTransformerConfig
 from multiplane.models.lora import LoRAConfig, load_lora, set_gate
@@ -42,6 +37,8 @@ from multiplane.training.run import RunConfig
 from multiplane.training.sheets import write_strips
 
 logger = logging.getLogger(__name__)
+# What is given where the true foreground is known.
+TASKS_WITH_TRUTH = {"taken apart": ("composite",), "matted": ("background", "composite")}
 MOTION, CONTENT = clips_motion_lora.NAME, clips_content_lora.NAME
 
 
@@ -121,25 +118,25 @@ def content_config(config: Config, name: str) -> clips_content_lora.Config:
     return replace(full, motion=None) if name == "no gate" else full
 
 
-def train_all(config: Config) -> None:
+def train_all(config: Config, stage: ClipStage) -> None:
     """Every stage that is not there yet."""
     if not (config.out / "base" / NETWORK / CONFIG).is_file():
         run, data = common(config, "base", config.base)
-        clips_base.train(clips_base.Config(run, data, config.model))
+        clips_base.train(clips_base.Config(run, data, config.model), stage)
     base = config.out / "base" / NETWORK
     if not (config.out / "stage1" / NETWORK / CONFIG).is_file():
         run, data = common(config, "stage1", config.stage1)
-        clips_stage1.train(clips_stage1.Config(run, data, base, config.every, config.coarse))
+        wanted = clips_stage1.Config(run, data, base, config.every, config.coarse)
+        clips_stage1.train(wanted, stage)
     model = config.out / "stage1" / NETWORK
     if not (config.out / "motion" / ADAPTER / CONFIG).is_file():
         run, data = common(config, "motion", config.motion)
-        clips_motion_lora.train(
-            clips_motion_lora.Config(run, data, model, config.motion_lora, config.coarse)
-        )
+        wanted = clips_motion_lora.Config(run, data, model, config.motion_lora, config.coarse)
+        clips_motion_lora.train(wanted, stage)
     for name in ("content", *config.ablations):
         wanted = content_config(config, name)
         if not (wanted.run.out / ADAPTER / CONFIG).is_file():
-            clips_content_lora.train(wanted)
+            clips_content_lora.train(wanted, stage)
 
 
 def variants(config: Config) -> dict[str, LayeredTransformer]:
@@ -164,56 +161,36 @@ def variants(config: Config) -> dict[str, LayeredTransformer]:
     return found
 
 
-def measure(config: Config) -> dict[str, dict[str, float]]:
+def measure(config: Config, stage: ClipStage) -> dict[str, dict[str, float]]:
     """The figures of every variant on held-out clips and their prompts, and of the clips
     themselves; draws the strips."""
-    device = torch.device("cpu")
-    stage = ClipStage(config.data, config.model, device)
-    pool = stage.pool("heldout", config.data.videos)
-    truth = pool.first(config.measure.clips)
+    pool = stage.pool("heldout")
+    truth = pool.first(config.measure.clips, pool.rows_of(config.data.videos))
     rows = as_rows(truth, pool.prompts, stage.codec)
     true = torch.stack([getattr(truth, plane) for plane in PLANES], dim=1)
     table = {"the clips themselves": plane_figures(true, PLANES)}
-    made: dict[str, Tensor] = {}
-    parted: dict[str, Tensor] = {"the clips themselves": true}
+    draw_strips(config, "the clips themselves", true)
     for name, network in variants(config).items():
         logger.info("measuring %s", name)
-
-        def run(given: Sequence[str], network: LayeredTransformer = network) -> Tensor:
-            flags = torch.tensor([plane in given for plane in PLANES])
-            shown = flags[None, :, None, None, None].expand_as(rows.given)
-            sampling = config.measure.sampling
-            if given:  # what is given says more than the words
-                sampling = replace(sampling, guidance=1.0)
-            return sample_clips(network, stage.codec, rows, shown, sampling, 1)
-
-        made[name] = run(())
-        figures = plane_figures(made[name], PLANES)
-        for task, given in (
-            ("taken apart", ("composite",)),
-            ("matted", ("background", "composite")),
-        ):
-            clips = run(given)
-            figures[f"alpha edge error, {task}"] = alpha_edge_error(clips[:, 1], true[:, 1])
-            figures[f"softness, {task}"] = alpha_softness(clips[:, 1])
-            figures[f"motion foreground, {task}"] = plane_figures(clips, PLANES)[
-                "motion foreground"
-            ]
-            if task == "taken apart":
-                parted[name] = clips
-        table[name] = figures
-    draw_strips(config, made, parted)
+        network.to(stage.device)
+        made = made_clips(network, stage.codec, rows, config.measure.sampling)
+        table[name] = plane_figures(made, PLANES)
+        draw_strips(config, name, made)
+        if "motion" not in name:  # the adapter is removed where layers are wanted
+            for task, given in TASKS_WITH_TRUTH.items():
+                clips = made_clips(network, stage.codec, rows, config.measure.sampling, given)
+                table[name] |= {
+                    f"{figure}, {task}": value
+                    for figure, value in alpha_figures(clips[:, 1], true[:, 1]).items()
+                }
+                draw_strips(config, f"{name} {task}", clips)
     return table
 
 
-def draw_strips(config: Config, made: dict[str, Tensor], parted: dict[str, Tensor]) -> None:
-    """`out`/strips: one PNG a variant; frames side by side, a row a plane."""
-    count = config.measure.strips
-    for kind, clips in (("made", made), ("apart", parted)):
-        for name, planes in clips.items():
-            file = config.out / "strips" / f"{kind}-{name.replace(' ', '-').replace(':', '')}.png"
-            strips = [film_strip(clip) for clip in planes[:count]]
-            write_strips([row for strip in strips for row in strip], file)
+def draw_strips(config: Config, name: str, clips: Tensor) -> None:
+    """`out`/strips/NAME.png: frames side by side, a row a plane. clips: (B, P, F, 4, S, S)."""
+    strips = [row for clip in clips[: config.measure.strips] for row in film_strip(clip)]
+    write_strips(strips, config.out / "strips" / f"{slug(name)}.png")
 
 
 def judged(table: dict[str, dict[str, float]]) -> dict[str, float]:
@@ -243,8 +220,10 @@ def as_markdown(table: dict[str, dict[str, float]], ratios: dict[str, float]) ->
 def stages(config: Config) -> dict[str, Any]:
     """Train what is missing, measure, write the table; returns it."""
     config.out.mkdir(parents=True, exist_ok=True)
-    train_all(config)
-    table = measure(config)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    stage = ClipStage(config.data, config.model, device)
+    train_all(config, stage)
+    table = measure(config, stage)
     result = {"table": table, "ratios": judged(table)}
     write_json(config.out / "table.json", result)
     with replacing(config.out / "table.md") as partial:

@@ -46,8 +46,8 @@ def train_only(network: nn.Module, chosen: Callable[[str], bool]) -> int:
 
 
 class ClipStage:
-    """The data of a stage and the loss on it. model: its tokens must be the patches'. Raises
-    ValueError where they are not."""
+    """The data of a stage and the loss on it; stages of one data configuration may share it. model:
+    its tokens must be the patches'. Raises ValueError where they are not."""
 
     def __init__(
         self, config: ClipTraining, model: LayeredTransformerConfig, device: torch.device
@@ -58,15 +58,22 @@ class ClipStage:
         self.codec = PixelPatches(PixelPatchesConfig(config.patch))
         self.encoder = TextEncoder.from_pretrained(config.text_encoder, model.text_tokens)
         self.encoder.to(device)
+        self._pools: dict[str, ClipPool] = {}
         channels = self.codec.config.latent_channels
         if model.channels != channels:
             raise ValueError(
                 f"model.channels is {model.channels}; patches of {config.patch} px need {channels}"
             )
 
-    def pool(self, split: str, styles: tuple[str, ...]) -> ClipPool:
-        """The clips of these styles, with states of their captions."""
-        return ClipPool.load(self.config, split, styles, self.encoder, self.device)
+    def pool(self, split: str) -> ClipPool:
+        """The moving clips and the layered pictures of a split, with states of their captions; read
+        once."""
+        if split not in self._pools:
+            styles = tuple(dict.fromkeys((*self.config.videos, *self.config.images)))
+            self._pools[split] = ClipPool.load(
+                self.config, split, styles, self.encoder, self.device
+            )
+        return self._pools[split]
 
     def loss(
         self, model: nn.Module, rows: RowBatch, given: Tensor, generator: torch.Generator
@@ -88,10 +95,12 @@ class ClipStage:
         return planes[:, :, None, None, None].expand_as(rows.given).to(self.device)
 
     @torch.no_grad()
-    def heldout_loss(self, model: LayeredTransformer, pool: ClipPool) -> float:
+    @torch.compiler.set_stance("force_eager")  # one batch is not worth a graph of its own
+    def heldout_loss(self, model: LayeredTransformer) -> float:
         """Mean loss on the first held-out clips, exact and moving, with fixed noise and tasks."""
-        generator = torch.Generator().manual_seed(0)
-        rows = as_rows(pool.first(self.config.heldout), pool.prompts, self.codec)
+        generator, pool = torch.Generator().manual_seed(0), self.pool("heldout")
+        clips = pool.first(self.config.heldout, pool.rows_of(self.config.videos))
+        rows = as_rows(clips, pool.prompts, self.codec)
         given = self.draw_given(rows, generator)
         t = torch.linspace(0.15, 0.85, len(rows.clean)).to(self.device)
         ones = torch.ones_like(t)

@@ -190,8 +190,11 @@ class ClipPool:
         return ClipBatch(foreground, background, composite, torch.tensor(prompts))
 
     def rows_of(self, styles: Sequence[str]) -> Tensor:
-        """The rows of clips of these styles."""
-        return torch.tensor([row for row, style in enumerate(self.styles) if style in styles])
+        """The rows of clips of these styles. Raises ValueError where there are none."""
+        rows = [row for row, style in enumerate(self.styles) if style in styles]
+        if not rows:
+            raise ValueError(f"no clip of style {', '.join(styles)}; there are {set(self.styles)}")
+        return torch.tensor(rows)
 
     def draw(
         self, count: int, generator: torch.Generator, among: Tensor | None = None
@@ -202,10 +205,12 @@ class ClipPool:
         mirrored = torch.rand(count, generator=generator) < 0.5
         return self.batch(rows, mirrored, torch.rand(count, generator=generator).tolist())
 
-    def first(self, count: int) -> ClipBatch:
-        """The first clips as they are, with their best captions; fewer where there are fewer."""
-        count = min(count, len(self.captions))
-        return self.batch(torch.arange(count), torch.zeros(count, dtype=torch.bool), [0.0] * count)
+    def first(self, count: int, among: Tensor | None = None) -> ClipBatch:
+        """The first clips as they are, with their best captions; fewer where there are fewer.
+        among: rows to take them from; None: all."""
+        rows = torch.arange(len(self.captions)) if among is None else among
+        rows = rows[:count]
+        return self.batch(rows, torch.zeros(len(rows), dtype=torch.bool), [0.0] * len(rows))
 
 
 def as_rows(
