@@ -1,6 +1,7 @@
 """Footage taken apart, against exact truth, beside the same clips taken apart frame by frame.
 
-    python benchmarks/footage.py clips -o OUT [--clips 20] [--frames 8] [--size 160] [--every 1]
+    multiplane data build tiny -o DATA
+    python benchmarks/footage.py clips -o OUT --shards DATA [--clips 20] [--frames 8] [--every 3]
     python benchmarks/footage.py table -o OUT
     python benchmarks/footage.py strip -o OUT --clip 0 FILE.webp
     python benchmarks/footage.py film LAYERS FILE.webp [--frames 6]
@@ -15,11 +16,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import json
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +33,19 @@ from PIL import Image
 from multiplane.core.clip import LayerClip
 from multiplane.core.document import Layer, LayerDocument
 from multiplane.core.pixels import Float, checkerboard, to_float, to_u8
-from multiplane.data.animations import read_animation
+from multiplane.data.animations import Animation
+from multiplane.data.assets import shard_paths
 from multiplane.data.clip_motion import ClipMotion
-from multiplane.data.clips import Clip, draw_clip, read_plate, render_clip
-from multiplane.data.pictures import FOREGROUND_SIZE
-from multiplane.data.recipe import ClipRecipe, ScenePlacement
+from multiplane.data.clips import Clip, draw_clip, render_clip
+from multiplane.data.placement import ScenePlacement
+from multiplane.data.recipe import ClipRecipe
+from multiplane.data.records import Asset
+from multiplane.data.shards import read_shard
 from multiplane.engine.decompose import decompose
 from multiplane.engine.footage_store import Workplace
 from multiplane.engine.footage_sweeps import Sweeps
 from multiplane.engine.model import Model
 from multiplane.evaluation.cutout_measures import unknown_band
-from multiplane.evaluation.cutout_scenes import SceneStock, shipped_recipe
 from multiplane.io.atomic import write_bytes
 from multiplane.io.clips import read_clip
 from multiplane.pipelines.cutout import CutoutFamily
@@ -82,17 +87,36 @@ class CachedMatte:
         return self._made[key]
 
 
-def drawn(index: int, size: int, frames: int) -> Clip:
+@lru_cache(maxsize=1)
+def pools(shards: Path) -> tuple[list[Animation], list[tuple[Asset, Image.Image]]]:
+    """The held-out renders, and the held-out photographs with what is known of them."""
+    renders: list[Animation] = []
+    for path in shard_paths(shards, ("foreground",), "heldout", ("3d",)):
+        for _, members in read_shard(path):
+            pixels = np.asarray(Image.open(io.BytesIO(members["webp"])).convert("RGBA"))
+            renders.append(Animation((pixels,), (100,)))
+    plates: list[tuple[Asset, Image.Image]] = []
+    known = {each.name for each in fields(Asset)}
+    for path in shard_paths(shards, ("background",), "heldout", ("photo",)):
+        for _, members in read_shard(path):
+            about = json.loads(members["json"])
+            facts = {name: value for name, value in about.items() if name in known}
+            picture = Image.open(io.BytesIO(members["webp"])).convert("RGB")
+            plates.append((Asset(path=path, **facts), picture))
+    return renders, plates
+
+
+def drawn(index: int, size: int, frames: int, shards: Path) -> Clip:
     """Clip `index`: a held-out render over a photograph, without a shadow of its own."""
-    stock = SceneStock(shipped_recipe())
+    renders, plates = pools(shards)
     rng = np.random.default_rng([SEED, index])
-    asset = stock.renders[int(rng.integers(len(stock.renders)))]
-    plate = stock.plates[int(rng.integers(len(stock.plates)))]
+    animation = renders[int(rng.integers(len(renders)))]
+    plate, picture = plates[int(rng.integers(len(plates)))]
     motion = ClipMotion(still_camera=1.0 if index % 2 == 0 else 0.0)
     placement = replace(ScenePlacement(), shadow_strength=(0.0, 0.0))
     recipe = ClipRecipe(frames=frames, size=size, motion=motion, placement=placement)
-    photo = read_plate(plate.path, 2 * size)
-    animation = read_animation(asset.path, FOREGROUND_SIZE)
+    width = round(picture.width * 2 * size / picture.height)
+    photo = picture.resize((width, 2 * size), Image.Resampling.LANCZOS)
     draw = draw_clip(rng, recipe, animation, plate, photo.width / photo.height)
     return render_clip(draw, animation, photo, size, frames, recipe.fps)
 
@@ -183,7 +207,7 @@ def measure(index: int, asked: argparse.Namespace) -> None:
     target = asked.output / f"clip-{index:02d}.json"
     if target.exists():
         return
-    clip = drawn(index, asked.size, asked.frames)
+    clip = drawn(index, asked.size, asked.frames, asked.shards)
     frames, matte = composites(clip), CachedMatte()
     ways: dict[str, Callable[[], Apart]] = {
         FOOTAGE: lambda: as_footage(frames, matte, asked.complete, 1, True),
@@ -274,10 +298,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     clips = commands.add_parser("clips")
+    clips.add_argument("--shards", type=Path, required=True)
     clips.add_argument("--clips", type=int, default=20)
     clips.add_argument("--first", type=int, default=0)
     clips.add_argument("--frames", type=int, default=8)
-    clips.add_argument("--size", type=int, default=160)
+    clips.add_argument("--size", type=int, default=144)
     clips.add_argument("--every", type=int, nargs="*", default=[])
     clips.add_argument("--complete", default="diffuse")
     shown = commands.add_parser("strip")

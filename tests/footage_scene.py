@@ -1,5 +1,5 @@
-"""A known piece of footage: a red ball with a soft edge over a textured ground, before a camera that
-stands or pans."""
+"""A known piece of footage: a red ball with a soft edge over a textured ground, before a camera
+that stands or pans."""
 
 from __future__ import annotations
 
@@ -72,3 +72,21 @@ def red(picture: Float) -> Float:
     return np.clip((picture[..., 0] - picture[..., 1:].max(axis=2)) * 3.0 - 0.3, 0, 1).astype(
         np.float32
     )
+
+
+def run_and_die(source: Path, output: Path, step: int) -> None:
+    """Take footage apart, and be killed as by kill -9 at a step of the progress."""
+    import os
+    import signal
+
+    from multiplane.engine.footage import decompose_footage
+    from multiplane.pipelines.cutout.footage.looks import Looks
+    from multiplane.pipelines.cutout.footage.settings import FootageSettings
+
+    def die(done: int, total: int, shown: object) -> None:
+        if done == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    settings = FootageSettings(complete="diffuse")
+    looks = Looks(settings, lambda name, threads: red)
+    decompose_footage(source, output, looks=looks, progress=die, complete="diffuse")

@@ -28,7 +28,7 @@ from multiplane.core.request import RequestError
 from multiplane.engine.footage_store import FORM, Workplace, fingerprint
 from multiplane.engine.footage_sweeps import Sweeps, source_frames
 from multiplane.io.clip_folder import LAYER_CODECS, is_clip_folder
-from multiplane.io.clip_formats import CLIP_FORMATS, format_to_write
+from multiplane.io.clip_formats import CLIP_FORMATS
 from multiplane.io.clips import is_clip, read_clip, write_clip
 from multiplane.pipelines.cutout.candidates import NoSubject
 from multiplane.pipelines.cutout.footage.looks import Looks
@@ -111,11 +111,11 @@ def decompose_footage(
                 "is damaged"
             )
         keep = False
-    except NoSubject:
-        keep = False
-        raise
     except FetchError as error:
         raise FetchError(f"{error}. {_WITHOUT_DOWNLOAD}") from error
+    except ValueError:  # the clip or what was asked for: going on would end here again
+        keep = False
+        raise
     finally:
         place.close(keep)
     return Footage(output, read_clip(output), error, report, seconds)
@@ -125,7 +125,7 @@ def _check_output(output: Path, codec: str) -> None:
     """What can be told before hours of work."""
     if codec not in LAYER_CODECS:
         raise RequestError(f"codec must be one of {', '.join(LAYER_CODECS)}, got {codec!r}")
-    if not format_to_write(output).layers:
+    if output.suffix and not output.is_dir():
         raise RequestError(
             f"footage is taken apart into a folder of layers, got {output}: name it without a "
             "suffix (multiplane convert makes other files of it)"

@@ -75,7 +75,8 @@ def finished(
     """The plate of what was gathered. Where no frame shows it, the plate of the key before goes on
     (link: this key's pixels -> that one's), and what that does not know either is completed.
 
-    Raises as `complete_background`."""
+    Raises ValueError when nothing of the background is known at all, and as `complete_background`.
+    """
     enough = 1 if int(samples.count.max(initial=0)) < 4 else 2
     seen = samples.count >= enough
     colour = samples.median()
@@ -86,7 +87,12 @@ def finished(
         gap = ~seen & laid.known
         colour[gap] = laid.colour[gap]
         known |= gap
-    if known.any() and not known.all():
+    if not known.any():
+        raise ValueError(
+            "the subject hides the whole background in all frames of a shot: nothing is left to "
+            "complete it from"
+        )
+    if not known.all():
         unknown = (~known).astype(np.float32)
         colour = clean_plate(colour, unknown, colour, method, threads)
     return Plate((canvas[0], canvas[1]), colour, seen)
