@@ -160,6 +160,14 @@ def test_depth_a_format_does_not_have(tmp_path: Path) -> None:
     )
 
 
+def test_depths_that_change(tmp_path: Path) -> None:
+    clip = LayerClip.of([*single(2), *single(1, dtype=np.uint16)], 24)
+    for name in ("a.mkv", "a.webp", "layers"):
+        with pytest.raises(ClipError, match="is uint16 in frame 2 and uint8 in the first"):
+            write_clip(clip, tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_stream_of_unknown_length(tmp_path: Path) -> None:
     documents = list(single(5))
     for name in (*EXACT, *LOSSY, "clip.webp"):

@@ -32,7 +32,7 @@ from multiplane.io.metadata import (
     provenance_to_json,
     role_from_json,
 )
-from multiplane.io.moving import MovingPicture, Plan, Sink, in_depth
+from multiplane.io.moving import MovingPicture, Plan, Sink, in_depth, need_depth
 from multiplane.io.planes import is_plain_name, slug
 
 INDEX = "layers.json"
@@ -156,7 +156,8 @@ class _Track:
 
     file: str
     size: tuple[int, int]
-    dtype: np.dtype[Any]
+    depth: np.dtype[Any]  # of the pixels, in the first frame
+    dtype: np.dtype[Any]  # of the file
     sink: Sink
     changing: dict[str, list[Any]] = field(default_factory=lambda: {key: [] for key in _CHANGING})
 
@@ -180,7 +181,7 @@ class _Track:
             layer.size, clip.fps, dtype, clip.frames, layer.name, layer.role, clip.provenance, crf
         )
         sink = files.enter_context(module_of(codec)[1](target, plan))
-        return cls(name, layer.size, dtype, sink)
+        return cls(name, layer.size, layer.pixels.dtype, dtype, sink)
 
     def add(self, layer: Layer, number: int) -> None:
         if layer.size != self.size:
@@ -189,6 +190,7 @@ class _Track:
                 f"and {self.size[0]} x {self.size[1]} before: a file has one size, so put it on "
                 "the canvas first (clip.map(multiplane.core.placing.all_on_canvas))"
             )
+        need_depth(layer.pixels, self.depth, f"the layer {layer.name!r}", number)
         self.sink(in_depth(mask_in_alpha(layer), self.dtype))
         self.changing["offset"].append(list(layer.offset))
         self.changing["opacity"].append(layer.opacity)

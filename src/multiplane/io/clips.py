@@ -28,7 +28,14 @@ from multiplane.io.clip_formats import (
 )
 from multiplane.io.errors import bad_file, baked
 from multiplane.io.limits import DEFAULT_LIMITS, Limits
-from multiplane.io.moving import MovingPicture, Plan, document_of, in_depth, provenance_of
+from multiplane.io.moving import (
+    MovingPicture,
+    Plan,
+    document_of,
+    in_depth,
+    need_depth,
+    provenance_of,
+)
 
 
 def is_clip(path: str | Path) -> bool:
@@ -133,11 +140,13 @@ def write_clip(
     plan = _plan(clip, first, table, crf)
     _warn(clip, first, plan, table, Path(path))
     with writing(Path(path), plan) as sink:
-        for number, document in enumerate(_again(first, frames), start=1):
-            pixels = in_depth(_flat(document), plan.dtype)
-            sink(pixels)
+        depth = _flat(first).dtype
+        for number, document in enumerate(_again(first, frames)):
+            pixels = _flat(document)
+            need_depth(pixels, depth, "the clip", number)
+            sink(in_depth(pixels, plan.dtype))
             if progress is not None:
-                progress(number, clip.frames or number, None)
+                progress(number + 1, clip.frames or number + 1, None)
 
 
 def _again(first: LayerDocument, rest: Iterator[LayerDocument]) -> Iterator[LayerDocument]:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
+from multiplane.core.clip import ClipError
 from multiplane.core.document import Layer, LayerDocument, Pixels, Provenance
 from multiplane.core.pixels import to_dtype, to_float
 from multiplane.io.errors import bad_file, baked
@@ -130,6 +131,15 @@ def provenance_of(picture: MovingPicture) -> Provenance | None:
     """The provenance the file holds."""
     kept = picture.facts.get("provenance")
     return None if kept is None else provenance_from_json(kept)
+
+
+def need_depth(pixels: Pixels, first: np.dtype[Any], what: str, number: int) -> None:
+    """Raises ClipError when a frame is deeper than the first, by which its file was planned."""
+    if pixels.dtype.itemsize > first.itemsize:
+        raise ClipError(
+            f"{what} is {pixels.dtype} in frame {number} and {first} in the first: a file has one "
+            "depth, so convert the frames to one first"
+        )
 
 
 def in_depth(pixels: Pixels, dtype: np.dtype[Any]) -> Pixels:
