@@ -15,6 +15,7 @@ from multiplane.pipelines.cutout.complete import (
     dilated,
 )
 from multiplane.pipelines.cutout.difference import (
+    CLEAR_DIFFERENCE,
     NOISE,
     alpha_between,
     colours_over,
@@ -28,6 +29,9 @@ from multiplane.pipelines.cutout.refine import refine_alpha
 
 Flags = NDArray[np.bool_]
 
+UNLIKE = 0.06  # of full scale: a picture this far from a mixture of two colours is none
+LEANS = (0.08, 0.35)  # the matte from which the plate may speak for the subject, and where fully
+MOST_RAISED = 0.95  # what it can make of it
 SPECK = 1 / 2000  # of the frame: what moves and is smaller is noise
 
 
@@ -94,19 +98,34 @@ def _alpha(
     alpha = refine_alpha(picture, coarse) if settings.refine else coarse
     colours = spread_colours(picture, alpha)
     if settings.refine:
-        alpha = np.where(seen, alpha_between(picture, colours, plate, alpha), alpha)
-    return alpha.astype(np.float32), colours
+        alpha = np.where(seen, told_by_plate(picture, colours, plate, alpha), alpha)
+    return without_specks(alpha, SPECK * max(alpha.shape) ** 2), colours
+
+
+def told_by_plate(picture: Float, colours: Float, plate: Float, alpha: Float) -> Float:
+    """(H, W): alpha where it is soft, from how far the picture lies between the plate and the
+    subject's colours. It stays where the two hardly differ, and where the picture is no mixture of
+    them: there the subject has another colour than was spread."""
+    told = alpha_between(picture, colours, plate, alpha)
+    laid = plate + told[..., None] * (colours - plate)
+    explained = np.clip(2.0 - np.abs(picture - laid).max(axis=2) / UNLIKE, 0.0, 1.0)
+    contrast = np.clip((np.abs(colours - plate).max(axis=2) - 0.1) / 0.2, 0.0, 1.0)
+    return (alpha + explained * contrast * (told - alpha)).astype(np.float32)
 
 
 def decided_by_plate(picture: Float, coarse: Float, plate: Float, seen: Flags) -> Float:
-    """(H, W): the matte where it is in doubt made 0 when the picture is the plate, which was seen
-    there."""
+    """(H, W): the matte where it is in doubt, decided by the plate that was seen there: nothing
+    where the picture is the plate; most where it clearly is not and the matte leans to it."""
     import cv2
 
     apart = np.abs(cv2.GaussianBlur(picture - plate, (0, 0), 1.0)).max(axis=2)
     same = np.clip(2.0 - 2.0 * apart / NOISE, 0.0, 1.0)
     doubt = np.clip((0.95 - coarse) / 0.25, 0.0, 1.0)
-    return (coarse * (1.0 - np.where(seen, same * doubt, 0.0))).astype(np.float32)
+    other = np.clip((apart - NOISE) / (CLEAR_DIFFERENCE - NOISE), 0.0, 1.0)
+    leans = np.clip((coarse - LEANS[0]) / (LEANS[1] - LEANS[0]), 0.0, 1.0)
+    raised = np.maximum(coarse, MOST_RAISED * other * leans)
+    decided = np.where(seen, raised * (1.0 - same * doubt), coarse)
+    return decided.astype(np.float32)
 
 
 def _behind(
