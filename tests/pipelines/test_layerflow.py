@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import cpu_offload
 from diffusers import CogVideoXDPMScheduler
 from torch import Tensor
 
@@ -307,3 +308,20 @@ def test_tiling_and_slicing_give_clips_of_the_same_size() -> None:
     pipe.vae.enable_tiling(32, 32, 0.25, 0.25)
     out = call(pipe, output_type="np", height=48, width=48, num_inference_steps=1)
     assert out["composite"].shape == (1, 8, 48, 48, 4)
+
+
+def test_offloading_changes_nothing() -> None:
+    """A component at a time, and a layer at a time, as diffusers and accelerate do it."""
+    planes = given("background")
+    expected = call(pipeline(), planes)["foreground"]
+    embedding = seeded(lambda: LayerEmbedding(small.WIDTH), 3)
+    own = {**small.base(), "layer_embedding": embedding}
+    by_component = pipeline(**own)
+    by_component.enable_model_cpu_offload(device="cpu")
+    assert torch.equal(call(by_component, planes)["foreground"], expected)
+    own = {**small.base(), "layer_embedding": seeded(lambda: LayerEmbedding(small.WIDTH), 3)}
+    by_layer = pipeline(**own)
+    # As enable_sequential_cpu_offload does it for every part, which refuses to run on a CPU.
+    for part in (by_layer.text_encoder, by_layer.layer_embedding, by_layer.transformer):
+        cpu_offload(part, torch.device("cpu"))
+    assert torch.equal(call(by_layer, planes)["foreground"], expected)

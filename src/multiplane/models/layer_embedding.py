@@ -82,20 +82,21 @@ class LayerEmbedding(ModelMixin, ConfigMixin):
 
     def forward(self, grid: TokenGrid, fixed: Tensor) -> Tensor:
         """(text + video, width) to add to the tokens. fixed: the positions of the video where none
-        are learned, (video, width).
+        are learned, (video, width), on the device to compute on: under offloading the weights are
+        elsewhere until they are used.
 
         Raises ValueError for a grid beyond learned positions or more prompts than the table has
         rows."""
-        text, video = torch.zeros(grid.text, fixed.shape[-1], device=self.device), fixed
+        text, video = torch.zeros(grid.text, fixed.shape[-1], device=fixed.device), fixed
         if self.text_positions is not None and self.video_positions is not None:
             self._check(grid)
             text, video = self.text_positions, self.video_positions[: grid.latents].flatten(0, 1)
-        layers = self.of_layers(grid.prompts)
+        layers = self.of_layers(grid.prompts, fixed.device)
         if layers is not None:
             text = text + layers.repeat_interleave(grid.tokens, dim=0)
         return torch.cat([text, video.to(text)])
 
-    def of_layers(self, count: int) -> Tensor | None:
+    def of_layers(self, count: int, device: torch.device | None = None) -> Tensor | None:
         """(count, width): the embedding of each of the first `count` layers; None without any."""
         if self.table is not None:
             if count > len(self.table):
@@ -103,7 +104,7 @@ class LayerEmbedding(ModelMixin, ConfigMixin):
             return self.table[:count]
         if self.index is None:
             return None
-        indices = torch.arange(count, device=self.device, dtype=self.dtype)
+        indices = torch.arange(count, device=device, dtype=self.dtype)
         return self.index(indices[:, None])
 
     def _check(self, grid: TokenGrid) -> None:
@@ -117,7 +118,12 @@ class LayerEmbedding(ModelMixin, ConfigMixin):
             )
 
 
-def token_table(transformer: Any, embedding: LayerEmbedding | None, grid: TokenGrid) -> Tensor:
+def token_table(
+    transformer: Any,
+    embedding: LayerEmbedding | None,
+    grid: TokenGrid,
+    device: torch.device | str = "cpu",
+) -> Tensor:
     """(text + video, width) float32: what to add to a CogVideoX transformer's tokens.
 
     Without an embedding its fixed positions alone, zeros for the text, however much of it there
@@ -132,9 +138,9 @@ def token_table(transformer: Any, embedding: LayerEmbedding | None, grid: TokenG
         config.temporal_interpolation_scale,
         output_type="pt",
     )
-    fixed = fixed.flatten(0, 1).float()
+    fixed = fixed.flatten(0, 1).to(device, torch.float32)
     if embedding is None:
-        return torch.cat([torch.zeros(grid.text, width), fixed])
+        return torch.cat([fixed.new_zeros(grid.text, width), fixed])
     return embedding(grid, fixed)
 
 

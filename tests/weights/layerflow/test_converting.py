@@ -16,6 +16,7 @@ from multiplane.models.layer_embedding import (
     added_to_tokens,
     token_table,
 )
+from multiplane.models.layerflow_keys import rename
 from multiplane.models.weights_io import read_tensors
 from multiplane.pipelines.layerflow.adapters import add_adapter, use_adapters
 from multiplane.weights.layerflow import converting
@@ -25,7 +26,7 @@ from multiplane.weights.layerflow.converting import (
     convert_checkpoint,
     read_checkpoint,
 )
-from multiplane.weights.layerflow.fit import PublishedShape
+from multiplane.weights.layerflow.fit import PublishedShape, architecture_of, missing_from
 from multiplane.weights.layerflow.released import FILE, LICENCE, RELEASES, checkpoint_in
 from published_layerflow import PublishedLayerFlow
 from small_diffusion import seeded
@@ -278,3 +279,47 @@ def test_the_command_converts_and_says_the_licence(
         main(["convert", GEN_RGBA, "-o", str(tmp_path / "other")])
     assert stop.value.code
     assert "hub:zjuJish/LayerFlow/multi-layer-generation-rgba/1000" in capsys.readouterr().err
+
+
+def test_the_real_model_by_its_names_and_shapes() -> None:
+    """All 30 blocks, without memory: the configuration read off the tensors is CogVideoX-2B's, and
+    the parameters are as many as its."""
+    with torch.device("meta"):
+        network = PublishedLayerFlow(
+            width=1920,
+            heads=30,
+            blocks=30,
+            channels=16,
+            text_width=4096,
+            time_width=512,
+            ranks=(8, 256),
+            tokens=226,
+            latents=1,
+            rows=1,
+            columns=1,
+        )
+    tensors = network.checkpoint()["module"]
+    prefix = "model.diffusion_model."
+    for name, shape in (
+        ("transformer.layers.29.attention.query_key_value.original.weight", (5760, 1920)),
+        ("transformer.layers.0.attention.query_key_value.matrix_A.2", (8, 1920)),
+        ("transformer.layers.0.attention.query_key_value.matrix_D.2", (1920, 256)),
+        ("transformer.layers.0.attention.dense.matrix_C.0", (256, 1920)),
+        ("mixins.adaln_layer.adaLN_modulations.29.1.weight", (23040, 512)),
+        ("mixins.patch_embed.proj.weight", (1920, 16, 2, 2)),
+        ("mixins.final_layer.adaLN_modulation.1.weight", (3840, 512)),
+        ("mixins.pos_embed.txt_embedder.0.weight", (1920, 1)),
+        ("time_embed.0.weight", (512, 1920)),
+    ):
+        assert tuple(tensors[f"{prefix}{name}"].shape) == shape
+    renamed = rename(tensors)
+    config = architecture_of(renamed.transformer, PublishedShape())
+    assert missing_from(renamed.transformer, config) == []
+    assert not renamed.unknown
+    assert sum(each.numel() for each in renamed.transformer.values()) == 1_693_783_872
+    assert len(renamed.content) == len(renamed.motion) == 30 * 4 * 2
+    with torch.device("meta"):
+        published, own = CogVideoXTransformer3DModel(), CogVideoXTransformer3DModel(**config)
+    named = {k: v for k, v in own.config.items() if not k.startswith("_")}
+    differing = {k for k, v in named.items() if published.config[k] != v}
+    assert differing == {"norm_eps"}

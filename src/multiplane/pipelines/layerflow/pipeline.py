@@ -296,4 +296,4 @@ class LayerFlowPipeline(DiffusionPipeline, CogVideoXLoraLoaderMixin):
         tokens = self.transformer.config.max_text_seq_length
         rows, columns = canvas.inner[1] // step, canvas.inner[0] // step
         grid = TokenGrid(text.shape[1] // tokens, tokens, layout.latents, rows, columns)
-        return token_table(self.transformer, self.layer_embedding, grid)
+        return token_table(self.transformer, self.layer_embedding, grid, self._execution_device)
