@@ -108,7 +108,7 @@ def test_each_adapter_trains_alone(world: Path) -> None:
         key = name if name in saved else name.replace(".weight", ".base.weight")
         assert torch.equal(saved[key], value), name
     for name, value in motion.items():
-        block, place, rest = name.split(".", 2)[1:]
+        block, place, rest = name.split(".", 3)[1:]
         assert torch.equal(saved[f"blocks.{block}.{place}.adapters.motion.{rest}"], value)
     content = weights(world / "all" / "content" / ADAPTER, "adapter.safetensors")
     for trained in (motion, content):

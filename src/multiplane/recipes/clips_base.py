@@ -85,13 +85,13 @@ def train(config: Config, stage: ClipStage | None = None) -> None:
         given = draw_given_frames(rows.given, config.given_frames, generator)
         return stage.loss(model, rows, given, generator).mean(), {}
 
-    @torch.compiler.set_stance("force_eager")  # one batch is not worth a graph of its own
     def sample(step: int) -> dict[str, float]:
         generator = torch.Generator().manual_seed(0)
         rows = as_rows(
             heldout.first(config.data.heldout), heldout.prompts, stage.codec, ("composite",)
         )
-        return {"heldout": float(stage.loss(denoiser, rows, rows.given, generator).mean())}
+        with torch.compiler.set_stance("force_eager"):  # one batch is not worth a graph of its own
+            return {"heldout": float(stage.loss(denoiser, rows, rows.given, generator).mean())}
 
     run.train(loss_of_step, sample)
     if run.accelerator.is_main_process:

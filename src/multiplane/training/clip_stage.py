@@ -95,7 +95,6 @@ class ClipStage:
         return planes[:, :, None, None, None].expand_as(rows.given).to(self.device)
 
     @torch.no_grad()
-    @torch.compiler.set_stance("force_eager")  # one batch is not worth a graph of its own
     def heldout_loss(self, model: LayeredTransformer) -> float:
         """Mean loss on the first held-out clips, exact and moving, with fixed noise and tasks."""
         generator, pool = torch.Generator().manual_seed(0), self.pool("heldout")
@@ -104,5 +103,6 @@ class ClipStage:
         given = self.draw_given(rows, generator)
         t = torch.linspace(0.15, 0.85, len(rows.clean)).to(self.device)
         ones = torch.ones_like(t)
-        losses = row_loss(model, rows, given, rows.has_text, t, ones, generator)
+        with torch.compiler.set_stance("force_eager"):  # one batch is not worth a graph of its own
+            losses = row_loss(model, rows, given, rows.has_text, t, ones, generator)
         return float(losses.mean())
