@@ -94,13 +94,16 @@ def test_the_median_of_samples_is_that_of_numpy() -> None:
 
 
 def test_more_samples_than_slots_are_a_fair_draw() -> None:
-    samples = Samples((60, 60), np.dtype(np.uint16), slots=5)
-    for number in range(100):
-        values = np.full((60, 60, 3), 600 * number, np.uint16)
-        samples.add(values, np.ones((60, 60), bool), number)
-    kept = samples.kept[..., 0] / 600
-    assert abs(kept.mean() - 49.5) < 1.5  # of 18,000 draws from 0..99: 6 standard errors
-    assert kept.max() == 99
+    kept: list[float] = []
+    seen = np.ones((1, 2), bool)
+    for seed in range(300):
+        samples = Samples((1, 2), np.dtype(np.uint16), slots=5, seed=seed)
+        for number in range(40):
+            samples.add(np.full((1, 2, 3), number, np.uint16), seen, number)
+        assert (samples.kept[:, 0, 0] == samples.kept[:, 0, 1]).all()
+        kept += samples.kept[:, 0, 0, 0].tolist()
+    assert abs(np.mean(kept) - 19.5) < 1.2  # 1500 draws from 0..39: 4 standard errors
+    assert set(kept) == set(range(40))
 
 
 def test_a_key_ends_where_too_little_is_shared_and_at_a_cut() -> None:

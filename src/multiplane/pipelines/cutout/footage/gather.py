@@ -13,7 +13,7 @@ from multiplane.core.pixels import Float, full_scale
 
 Flags = NDArray[np.bool_]
 
-SLOTS = 15  # values of a pixel that are kept
+SLOTS = 24  # values of a pixel that are kept
 _ROWS = 64
 
 
@@ -36,7 +36,8 @@ class Samples:
             return
         before = self.count[rows, columns]
         self.count[rows, columns] = before + 1
-        draw = np.random.default_rng([self._seed, number]).random(len(rows), np.float32)
+        # one draw a frame: neighbours that were seen as often keep the same frames, without speckle
+        draw = np.random.default_rng([self._seed, number]).random()
         slot = np.where(before < self._slots, before, (draw * (before + 1)).astype(np.int64))
         kept = slot < self._slots
         rows, columns, slot = rows[kept], columns[kept], slot[kept]
