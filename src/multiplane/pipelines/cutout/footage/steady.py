@@ -1,9 +1,8 @@
 """Mattes that agree with their neighbours in time: each frame's matte is what its own network run
 and those of the frames around it, carried along by optical flow, say together.
 
-A neighbour has a say where the flow lays its picture on this one; where it does not (what was
-hidden is seen, what moved too fast) it is left out. Edges stay as soft as they are: what is
-averaged are mattes of the same thing in the same place.
+What they say together is their median by weight. A neighbour has a say where the flow lays its picture on this one; where it does not (what was
+hidden is seen, what moved too fast) it is left out. Edges stay as soft as they are.
 """
 
 from __future__ import annotations
@@ -57,15 +56,31 @@ def steadied(frame: Seen, neighbours: Sequence[Seen], config: SteadyConfig) -> F
     said = [each for each in neighbours if each.matte is not None and each.number != frame.number]
     if frame.matte is None and not said:
         raise ValueError(f"no matte near frame {frame.number}")
-    total = weight = np.zeros(1, np.float32)
+    mattes: list[Float] = []
+    weights: list[Float] = []
     if frame.matte is not None:
-        total, weight = to_float(frame.matte), np.ones(frame.matte.shape, np.float32)
+        mattes.append(to_float(frame.matte))
+        weights.append(np.ones(frame.matte.shape, np.float32))
     for other in said:
         carried, trust = _carried(frame.grey, other, config)
         fade = np.exp(-0.5 * ((other.number - frame.number) / config.fade) ** 2)
-        trust = np.maximum(trust * np.float32(max(fade, 1e-3)), np.float32(1e-6))
-        total, weight = total + trust * carried, weight + trust
-    return total / weight
+        mattes.append(carried)
+        weights.append(np.maximum(trust * np.float32(max(fade, 1e-3)), np.float32(1e-6)))
+    return weighted_middle(np.stack(mattes), np.stack(weights))
+
+
+def weighted_middle(values: Float, weights: Float) -> Float:
+    """(H, W): of (N, H, W) values the median by weight; of two, which have none, the mean.
+
+    A median takes sides: where a network changes its mind between frames, a mean of its mattes
+    would be half transparent."""
+    if len(values) < 3:
+        return (values * weights).sum(axis=0) / weights.sum(axis=0)
+    order = np.argsort(values, axis=0, kind="stable")
+    values = np.take_along_axis(values, order, axis=0)
+    reached = np.cumsum(np.take_along_axis(weights, order, axis=0), axis=0)
+    middle = (reached < 0.5 * reached[-1:]).sum(axis=0)[None]
+    return np.take_along_axis(values, middle, axis=0)[0]
 
 
 def _carried(here: Grey, other: Seen, config: SteadyConfig) -> tuple[Float, Float]:
