@@ -1,7 +1,7 @@
-"""Mattes that agree with their neighbours in time: each frame's matte is what its own network run
-and those of the frames around it, carried along by optical flow, say together.
+"""Mattes that agree with their neighbours in time: each frame's matte is the median, by weight, of
+what its own network run said and those of the frames around it, carried along by optical flow.
 
-What they say together is their median by weight. A neighbour has a say where the flow lays its picture on this one; where it does not (what was
+A neighbour has a say where the flow lays its picture on this one; where it does not (what was
 hidden is seen, what moved too fast) it is left out. Edges stay as soft as they are.
 """
 
