@@ -48,20 +48,20 @@ OPENCV = (
     *("opencv4/html/pexels_double_decker_bus.jpg", "opencv4/html/space_shuttle.jpg"),
     "opencv4/html/handSrc.jpg",
 )
+GIVEN_AWAY = ("moose.webp",)
 TIMED, TIMED_SIDE = "astronaut.png", 1024
 PAPER = np.array([0.16, 0.62, 0.32], np.float32)  # a colour no photograph has behind its subject
 console = Console(stderr=True)
 
 
 def photographs() -> list[Path]:
-    """The twelve: from scikit-image's package, from opencv-doc, and one of `data photographs` that
-    nothing is trained on."""
+    """The twelve: from scikit-image's package, from opencv-doc, and one of `data photographs`."""
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
         raise SystemExit("four of the photographs come with scikit-image: pip install scikit-image")
     data = Path(spec.origin).parent / "data"
     samples = locate("opencv-photos") / "usr" / "share" / "doc" / "opencv-doc"
-    given_away = write_photographs(cache_folder() / "photographs", "shown")
+    given_away = write_photographs(cache_folder() / "photographs", GIVEN_AWAY)
     opencv = [samples / name for name in OPENCV]
     return [*(data / name for name in SCIKIT_IMAGE), opencv[0], *given_away, *opencv[1:]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,12 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("cv2")
 
+from made_photos import photo_folder
+from multiplane.data.layer_photos.build import PhotoJob, build_photos
 from multiplane.data.layer_photos.examples import ExampleStock, completion_example, mask_example
 from multiplane.data.layer_photos.quality import QualityFilter, read_note
+from multiplane.data.layer_photos.sources import photo_sources
+from multiplane.data.layer_photos.steps import PhotoConfig
 from multiplane.recipes import quality_classifiers
 from multiplane.recipes.quality_classifiers import QualityConfig, run
 from multiplane.training.one_neuron import FitConfig
@@ -82,3 +87,35 @@ def test_the_recipe_writes_a_filter_and_goes_on_after_a_stop(
     scores = quality.score(scene.image, scene.mask, scene.background)
     assert 0 < scores.mask < 1
     assert 0 < scores.completion < 1
+
+
+def test_photographic_examples_join_the_masks_alone(
+    shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are beside the others, which stay as they are, and no held-out figure counts them."""
+    pytest.importorskip("onnxruntime")
+    config = QualityConfig(
+        shards=shards,
+        out=tmp_path / "run",
+        train=24,
+        heldout=20,
+        size=64,
+        side=32,
+        matte="",
+        precision=0.5,
+        fit=FitConfig(epochs=3),
+        backbone=small_quality(tmp_path / "network"),
+    )
+    monkeypatch.setattr(quality_classifiers, "SET_ASIDE", 0.5)
+    plain = run(config)
+    job = PhotoJob(
+        PhotoConfig(size=64, matte="u2netp", complete="diffuse", quality=""), "in", "loop"
+    )
+    build_photos(job, photo_sources(photo_folder(tmp_path / "in")), tmp_path / "layers")
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*.npz")}
+    more = run(replace(config, photographs=tmp_path / "layers", photographic=12))
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert more["mask"]["examples"] == {"train": 24 + 12 + 12, "heldout": 20}
+    assert more["completion"] == plain["completion"]
+    with pytest.raises(ValueError, match="go together"):
+        replace(config, photographic=12)

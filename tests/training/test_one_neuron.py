@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize, stats
 
-torch = pytest.importorskip("torch")
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
-from scipy import optimize, stats  # noqa: E402
-
-from multiplane.training.one_neuron import (  # noqa: E402
+from multiplane.training.one_neuron import (
     FitConfig,
     fit_neuron,
     roc_auc,

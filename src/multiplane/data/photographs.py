@@ -7,11 +7,10 @@ cuts out of them teaches the quality classifiers what a cut photograph looks lik
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Literal
 
 from multiplane.data.qt_resources import read_resources
 from multiplane.io.atomic import write_bytes
@@ -20,19 +19,16 @@ from multiplane.weights.sources import locate
 PACKAGE = "gcompris"
 ARCHIVES = "usr/share/gcompris-qt/rcc"
 INSIDE = "gcompris/src/activities/"
-Use = Literal["train", "shown"]
 
 
 @dataclass(frozen=True)
 class Photograph:
-    """path: below `INSIDE` in the archive named by its first folder. by: who made it. use: "shown"
-    ones are never trained on."""
+    """path: below `INSIDE` in the archive named by its first folder. by: who made it."""
 
     path: str
     licence: str
     by: str
     caption: str
-    use: Use
 
     @property
     def name(self) -> str:
@@ -43,10 +39,7 @@ def read_table() -> list[Photograph]:
     """Every photograph of the table, in its order."""
     text = (resources.files("multiplane.data") / "tables" / "photographs.tsv").read_text("utf-8")
     rows = (line.split("|") for line in text.splitlines() if line and not line.startswith("#"))
-    return [
-        Photograph(path, licence, by, caption, "shown" if use == "shown" else "train")
-        for path, licence, by, caption, use in rows
-    ]
+    return [Photograph(*row) for row in rows]
 
 
 def photograph_bytes(wanted: list[Photograph]) -> Iterator[tuple[Photograph, bytes]]:
@@ -63,10 +56,10 @@ def photograph_bytes(wanted: list[Photograph]) -> Iterator[tuple[Photograph, byt
                 yield each, files[INSIDE + each.path]
 
 
-def write_photographs(out: Path, use: Use | None = "train") -> list[Path]:
-    """The photographs of that use (None: all) in the folder `out`, a caption beside each, and
+def write_photographs(out: Path, names: Collection[str] | None = None) -> list[Path]:
+    """The photographs of those names (None: all) in the folder `out`, a caption beside each, and
     CREDITS.tsv with maker and licence. Raises as `photograph_bytes`."""
-    wanted = [each for each in read_table() if use in (None, each.use)]
+    wanted = [each for each in read_table() if names is None or each.name in names]
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for each, data in photograph_bytes(wanted):

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from multiplane.core.pixels import Float, resize_channels
-from multiplane.models.efficientnet import EfficientNetLite
+
+if TYPE_CHECKING:
+    from multiplane.models.efficientnet import EfficientNetLite
 
 GREY = np.float32(0.5)
 
@@ -82,6 +84,8 @@ class FrozenFeatures:
     def __call__(self, pictures: Sequence[Float]) -> NDArray[np.float32]:
         """(H, W, 3) sRGB 0..1 each -> (N, D). Normalised (x - 127) / 128 on 0..255, as the
         published weights were trained."""
+        import torch
+
         size = (self.side, self.side)
         small = np.stack([resize_channels(picture, size, "area") for picture in pictures])
         batch = torch.from_numpy((small.transpose(0, 3, 1, 2) * 255.0 - 127.0) / 128.0)

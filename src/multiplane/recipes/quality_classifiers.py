@@ -2,10 +2,11 @@
 
     python -m multiplane.recipes.quality_classifiers config.toml
 
-Examples come from scenes with exact truth and planted faults (`data/layer_photos/examples.py`), and
-from what people decided (`multiplane data label`) where the config names such files. The frozen
-features are computed once and kept; after that the training takes seconds. Views, decay and
-threshold are chosen on training concepts set aside; the figures are of the held-out split.
+Examples come from scenes with exact truth and planted faults (`data/layer_photos/examples.py`), for
+masks also from such with photographic objects (`data/layer_photos/photographic.py`), and from what
+people decided (`multiplane data label`) where the config names such files. The frozen features are
+computed once and kept; after that the training takes seconds. Views, decay and threshold are chosen
+on training concepts set aside; the figures are of the held-out split.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +32,11 @@ from multiplane.data.layer_photos.examples import (
     mask_example,
 )
 from multiplane.data.layer_photos.human import labelled_examples
+from multiplane.data.layer_photos.photographic import (
+    PHOTOGRAPHIC_FORM,
+    CutoutStock,
+    TexturedStock,
+)
 from multiplane.data.layer_photos.quality import (
     NeuronNote,
     QualityNote,
@@ -72,8 +79,11 @@ class HumanLabels:
 
 @dataclass(frozen=True)
 class QualityConfig:
-    """shards: asset shards. train, heldout: examples a classifier. size: of the scenes. side: of
-    what the frozen network reads. matte: the network among the mask examples, "" for none.
+    """shards: asset shards. train, heldout: examples a classifier. photographs: what `layer-photos`
+    made of photographs of clear rights; photographic: so many examples of masks with their objects,
+    and as many with textured assets, beside the others, for training alone (photographs are too
+    few to hold any out: benchmarks/quality_groups.py judges on others). size: of the scenes.
+    side: of what the frozen network reads. matte: the network among the mask examples, "" for none.
     precision: what the threshold must reach on the concepts set aside. backbone: a classifier
     folder whose network is used in place of the package's."""
 
@@ -81,6 +91,8 @@ class QualityConfig:
     out: Path
     train: int = 900
     heldout: int = 300
+    photographs: Path | None = None
+    photographic: int = 0
     size: int = 192
     side: int = 192
     seed: int = 0
@@ -93,6 +105,11 @@ class QualityConfig:
     def __post_init__(self) -> None:
         if not 0.5 <= self.precision < 1:
             raise ValueError(f"precision must be 0.5 up to 1, got {self.precision}")
+        if (self.photographs is None) != (self.photographic == 0) or self.photographic < 0:
+            raise ValueError(
+                "photographs (a folder of layer-photos) and photographic (how many examples) go "
+                f"together, got {self.photographs} and {self.photographic}"
+            )
         if min(self.train, self.heldout) < 20:
             raise ValueError("train and heldout need 20 examples or more to say anything")
 
@@ -113,7 +130,7 @@ class Table:
 def run(config: QualityConfig) -> dict[str, Any]:
     """Train both, write the classifier folder `config.out`, return the figures."""
     note, folder = _backbone_note(config)
-    features = load_backbone(note, folder)
+    features = cache(lambda: load_backbone(note, folder))  # not needed where all are kept
     neurons: dict[str, Neuron] = {}
     figures: dict[str, Any] = {}
     for question, ways in QUESTIONS.items():
@@ -215,47 +232,76 @@ def judged(scores: NDArray[np.floating], table: Table, threshold: float) -> dict
 
 def _table(
     config: QualityConfig,
-    features: FrozenFeatures,
+    features: Callable[[], FrozenFeatures],
     question: Question,
     split: Split,
     views: tuple[str, ...],
 ) -> Table:
+    """Every example of a question and split: drawn, photographic, and judged by people."""
     stock = ExampleStock(config.shards, split, config.size)
     matte = SalientMatte.load(config.matte, threads=1) if config.matte else None
+    seed = config.seed
 
     def example(index: int) -> Example:
-        seed = config.seed
         if question == "mask":
             return mask_example(stock, seed, index, matte)
         return completion_example(stock, seed, index)
 
     count = config.train if split == "train" else config.heldout
-    table = to_table(replace(config, labels=(), fit=FitConfig(), precision=0.9))
-    form = hash_of([EXAMPLE_FORM, {**table, "out": "", "train": 0, "heldout": 0}, views])[:12]
+    form = hash_of([EXAMPLE_FORM, _form(config), views])[:12]
     work = config.out / "features" / f"{question}-{split}-{form}"
-    rows: list[dict[str, Any]] = []
-    for start in range(0, count, CHUNK):
-        indices = range(start, min(start + CHUNK, count))
-        rows += _chunk(work / f"{start:06d}-{len(indices)}.npz", indices, example, features, views)
-        logger.info("%s %s: features of %d of %d", question, split, indices[-1] + 1, count)
+    rows = _rows(work, count, example, features, views)
+    if split == "train" and question == "mask" and config.photographs is not None:
+        manifest = (config.photographs / "manifest.json").read_text("utf-8")
+        form = hash_of([EXAMPLE_FORM, PHOTOGRAPHIC_FORM, _form(config), manifest, views])[:12]
+        for kind, own_seed, source in (
+            ("cutouts", seed + 7, CutoutStock(stock, config.photographs)),
+            ("textured", seed + 8, TexturedStock(stock)),
+        ):
+            work = config.out / "features" / f"{question}-{kind}-{form}"
+            drawn = partial(mask_example, source, own_seed, matte=matte)
+            rows += _rows(work, config.photographic, drawn, features, views)
     if split == "train":
         for source in config.labels:
             if source.question == question:
                 found = labelled_examples(source.pictures, source.labels, question)
-                rows += [_row(each, features, views) for each in found]
+                rows += [_row(each, features(), views) for each in found]
     return _stacked(rows, views)
+
+
+def _form(config: QualityConfig) -> dict[str, Any]:
+    """What the features of an example depend on, its number apart."""
+    table = to_table(replace(config, labels=(), fit=FitConfig(), precision=0.9))
+    table |= {"out": "", "train": 0, "heldout": 0}
+    return {name: table[name] for name in table if not name.startswith("photograph")}
+
+
+def _rows(
+    work: Path,
+    count: int,
+    example: Callable[[int], Example],
+    features: Callable[[], FrozenFeatures],
+    views: tuple[str, ...],
+) -> list[dict[str, Any]]:
+    """Rows of the first `count` examples; what is in the folder `work` is not made again."""
+    rows: list[dict[str, Any]] = []
+    for start in range(0, count, CHUNK):
+        indices = range(start, min(start + CHUNK, count))
+        rows += _chunk(work / f"{start:06d}-{len(indices)}.npz", indices, example, features, views)
+        logger.info("%s: features of %d of %d", work.name, indices[-1] + 1, count)
+    return rows
 
 
 def _chunk(
     path: Path,
     indices: Sequence[int],
     example: Callable[[int], Example],
-    features: FrozenFeatures,
+    features: Callable[[], FrozenFeatures],
     views: tuple[str, ...],
 ) -> list[dict[str, Any]]:
     """Rows of these examples, from `path` when they are there."""
     if not path.exists():
-        made = [_row(example(index), features, views) for index in indices]
+        made = [_row(example(index), features(), views) for index in indices]
         arrays = {name: np.stack([row[name] for row in made]) for name in made[0]}
         with replacing(path) as partial, partial.open("wb") as file:
             np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]

@@ -1,13 +1,12 @@
-"""One neuron over fixed features: fitted, judged, and given its threshold."""
+"""One neuron over fixed features: fitted, judged, and given its threshold. numpy alone: a neuron
+needs no more, and it is there at once."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional
 
 Array = NDArray[np.floating]
 
@@ -34,25 +33,42 @@ def fit_neuron(
     if good.all() or not good.any():
         raise ValueError("a neuron needs examples of both answers, good and bad")
     mean, deviation = features.mean(axis=0), features.std(axis=0) + 1e-3
-    inputs = torch.from_numpy(((features - mean) / deviation).astype(np.float32))
-    wanted = torch.from_numpy(good.astype(np.float32))
+    inputs = ((features - mean) / deviation).astype(np.float32)
     share = float(good.mean())
-    cost = torch.where(wanted > 0, 0.5 / share, 0.5 / (1.0 - share))
-    weight = torch.zeros(features.shape[1], requires_grad=True)
-    bias = torch.zeros((), requires_grad=True)
-    optimizer = torch.optim.Adam([weight, bias], lr=config.rate)
-    generator = torch.Generator().manual_seed(config.seed)
+    cost = np.where(good, 0.5 / share, 0.5 / (1.0 - share)).astype(np.float32)
+    adam = _Adam(inputs.shape[1] + 1)
+    rng = np.random.default_rng(config.seed)
     for epoch in range(config.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = config.rate * (1.0 - epoch / config.epochs)
-        for rows in torch.randperm(len(inputs), generator=generator).split(config.batch):
-            logits = inputs[rows] @ weight + bias
-            loss = functional.binary_cross_entropy_with_logits(logits, wanted[rows], cost[rows])
-            optimizer.zero_grad()
-            (loss + config.decay * weight.square().sum()).backward()
-            optimizer.step()
-    folded = weight.detach().numpy().astype(np.float64) / deviation
-    return folded.astype(np.float32), float(bias.detach()) - float(folded @ mean)
+        rate = config.rate * (1.0 - epoch / config.epochs)
+        order = rng.permutation(len(inputs))
+        for start in range(0, len(order), config.batch):
+            rows = order[start : start + config.batch]
+            weight, bias = adam.values[:-1], adam.values[-1]
+            with np.errstate(over="ignore"):
+                said = 1.0 / (1.0 + np.exp(-(inputs[rows] @ weight + bias)))
+            # Of the binary cross-entropy, by its logits.
+            slope = cost[rows] * (said - good[rows]) / len(rows)
+            gradient = np.append(slope @ inputs[rows] + 2.0 * config.decay * weight, slope.sum())
+            adam.step(gradient.astype(np.float32), rate)
+    folded = adam.values[:-1].astype(np.float64) / deviation
+    return folded.astype(np.float32), float(adam.values[-1]) - float(folded @ mean)
+
+
+class _Adam:
+    """Kingma and Ba 2014, algorithm 1, from zeros."""
+
+    def __init__(self, size: int, betas: tuple[float, float] = (0.9, 0.999)) -> None:
+        self.values, self._mean, self._square = np.zeros((3, size), np.float32)
+        self._betas, self._steps = betas, 0
+
+    def step(self, gradient: NDArray[np.float32], rate: float) -> None:
+        first, second = self._betas
+        self._steps += 1
+        self._mean += np.float32(1 - first) * (gradient - self._mean)
+        self._square += np.float32(1 - second) * (gradient**2 - self._square)
+        mean = self._mean / np.float32(1 - first**self._steps)
+        square = self._square / np.float32(1 - second**self._steps)
+        self.values -= np.float32(rate) * mean / (np.sqrt(square) + np.float32(1e-8))
 
 
 def roc_auc(scores: Array, good: NDArray[np.bool_]) -> float:

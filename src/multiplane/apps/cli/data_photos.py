@@ -104,9 +104,6 @@ def layer_photos(
 
 def photographs(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the photographs.")],
-    shown: Annotated[
-        bool, typer.Option("--shown", help="Also those that nothing is ever trained on.")
-    ] = False,
 ) -> None:
     """Write out photographs of clear rights with one thing in each, captions and credits beside.
 
@@ -116,7 +113,7 @@ def photographs(
     from multiplane.weights.fetch import FetchError
 
     try:
-        written = write_photographs(out, None if shown else "train")
+        written = write_photographs(out)
     except (FetchError, OSError, ValueError) as error:
         raise RequestError(str(error)) from error
     say(f"{len(written)} photographs in {out}; who made them: {out / 'CREDITS.tsv'}")

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from multiplane.data.assets import AssetPool, Plate, read_assets, read_plates
 from multiplane.data.layer_photos.faults import COMPLETION_FAULTS, MASK_FAULTS, good_mask
 from multiplane.data.placement import ScenePlacement
 from multiplane.data.records import Split
-from multiplane.data.scenes import SceneDraw, draw_scene, object_plane, render_scene
+from multiplane.data.scenes import draw_scene, object_plane, render_scene
 from multiplane.pipelines.cutout.candidates import iou
 from multiplane.pipelines.cutout.complete import COMPLETIONS, complete_background
 
@@ -75,28 +76,38 @@ class ExampleStock:
 
     def scene(self, rng: np.random.Generator, placement: ScenePlacement = USUAL) -> Scene:
         """A scene of one object on an empty landscape, its concept and its plate drawn evenly."""
-        while True:
-            root = self._roots[int(rng.integers(len(self._roots)))]
-            plate = int(rng.integers(len(self.plates)))
-            draw = draw_scene(rng, self.pool, self.plates, placement, 0.0, plate, root)
-            scene = self._composed(draw, root)
-            if (scene.mask > 0.5).sum() > 16:  # some drawings are all but clear
-                return scene
+        return drawn_scene(rng, self.pool, self.plates, placement, self.size)
 
-    @cached_property
-    def _roots(self) -> list[str]:
-        return sorted(set(self.pool.roots))
 
-    def _composed(self, draw: SceneDraw, root: str) -> Scene:
-        scene = render_scene(draw, self.pool, self.plates, self.size)
-        background = to_float(scene.background)
+class SceneSource(Protocol):
+    """What examples are drawn from."""
+
+    def scene(self, rng: np.random.Generator, placement: ScenePlacement = USUAL) -> Scene: ...
+
+
+def drawn_scene(
+    rng: np.random.Generator,
+    pool: AssetPool,
+    plates: Sequence[Plate],
+    placement: ScenePlacement,
+    size: int,
+) -> Scene:
+    """A scene of one object of `pool` on an empty one of `plates`, both drawn evenly."""
+    roots = sorted(set(pool.roots))
+    while True:
+        root = roots[int(rng.integers(len(roots)))]
+        plate = int(rng.integers(len(plates)))
+        draw = draw_scene(rng, pool, plates, placement, 0.0, plate, root)
+        made = render_scene(draw, pool, plates, size)
+        background = to_float(made.background)
         bare = replace(draw.object, strength=0.0)
-        mask = object_plane(bare, self.pool, background, self.size)[..., 3]
-        return Scene(to_float(scene.composite), background, np.clip(mask, 0, 1), root)
+        mask = np.clip(object_plane(bare, pool, background, size)[..., 3], 0, 1)
+        if (mask > 0.5).sum() > 16:  # some drawings are all but clear
+            return Scene(to_float(made.composite), background, mask, root)
 
 
 def mask_example(
-    stock: ExampleStock, seed: int, index: int, matte: Callable[[Float], Float] | None
+    stock: SceneSource, seed: int, index: int, matte: Callable[[Float], Float] | None
 ) -> Example:
     """matte: the network whose mattes are among the examples; None leaves them out."""
     rng = np.random.default_rng([seed, index, 0])
@@ -114,7 +125,7 @@ def mask_example(
 
 
 def completion_example(
-    stock: ExampleStock,
+    stock: SceneSource,
     seed: int,
     index: int,
     methods: Sequence[str] = ("opencv", "diffuse"),
