@@ -84,8 +84,9 @@ class QualityConfig:
     and as many with textured assets, beside the others, for training alone (photographs are too
     few to hold any out: benchmarks/quality_groups.py judges on others). size: of the scenes.
     side: of what the frozen network reads. matte: the network among the mask examples, "" for none.
-    precision: what the threshold must reach on the concepts set aside. backbone: a classifier
-    folder whose network is used in place of the package's."""
+    precision: what the threshold must reach on the concepts set aside; mask_precision: the same for
+    masks, None for as much. backbone: a classifier folder whose network is used in place of the
+    package's."""
 
     shards: Path
     out: Path
@@ -98,13 +99,15 @@ class QualityConfig:
     seed: int = 0
     matte: str = "u2netp"
     precision: float = 0.95
+    mask_precision: float | None = None
     fit: FitConfig = field(default_factory=FitConfig)
     labels: tuple[HumanLabels, ...] = ()
     backbone: Path | None = None
 
     def __post_init__(self) -> None:
-        if not 0.5 <= self.precision < 1:
-            raise ValueError(f"precision must be 0.5 up to 1, got {self.precision}")
+        for precision in (self.precision, self.precision_of("mask")):
+            if not 0.5 <= precision < 1:
+                raise ValueError(f"precision must be 0.5 up to 1, got {precision}")
         if (self.photographs is None) != (self.photographic == 0) or self.photographic < 0:
             raise ValueError(
                 "photographs (a folder of layer-photos) and photographic (how many examples) go "
@@ -112,6 +115,10 @@ class QualityConfig:
             )
         if min(self.train, self.heldout) < 20:
             raise ValueError("train and heldout need 20 examples or more to say anything")
+
+    def precision_of(self, question: Question) -> float:
+        own = self.mask_precision if question == "mask" else None
+        return self.precision if own is None else own
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +145,8 @@ def run(config: QualityConfig) -> dict[str, Any]:
         tables: dict[Split, Table] = {
             split: _table(config, features, question, split, views) for split in _SPLITS
         }
-        neurons[question], figures[question] = train_neuron(tables, ways, config)
+        precision = config.precision_of(question)
+        neurons[question], figures[question] = train_neuron(tables, ways, config.fit, precision)
     notes = {name: NeuronNote(neuron.views, neuron.threshold) for name, neuron in neurons.items()}
     save_quality(config.out, replace(note, **notes), neurons, figures)
     write_json(config.out / "figures.json", figures)
@@ -157,7 +165,10 @@ def _backbone_note(config: QualityConfig) -> tuple[QualityNote, Path]:
 
 
 def train_neuron(
-    tables: dict[Split, Table], ways: Sequence[Sequence[str]], config: QualityConfig
+    tables: dict[Split, Table],
+    ways: Sequence[Sequence[str]],
+    usual: FitConfig,
+    precision: float,
 ) -> tuple[Neuron, dict[str, Any]]:
     """The best way and decay on the concepts set aside, with its threshold, fitted anew on all; and
     the figures of every way on the held-out split."""
@@ -166,11 +177,11 @@ def train_neuron(
     tried: list[tuple[float, tuple[str, ...], FitConfig, float]] = []
     for views in map(tuple, ways):
         for decay in DECAYS:
-            fit = replace(config.fit, decay=decay)
+            fit = replace(usual, decay=decay)
             part = _neuron(train, views, ~train.aside, fit)
             scores = part(train.of(views, train.aside))
             good = train.good[train.aside]
-            threshold = threshold_at_precision(scores, good, config.precision)
+            threshold = threshold_at_precision(scores, good, precision)
             tried.append((roc_auc(scores, good), views, fit, threshold))
     listed = []
     for views in map(tuple, ways):
@@ -273,7 +284,8 @@ def _form(config: QualityConfig) -> dict[str, Any]:
     """What the features of an example depend on, its number apart."""
     table = to_table(replace(config, labels=(), fit=FitConfig(), precision=0.9))
     table |= {"out": "", "train": 0, "heldout": 0}
-    return {name: table[name] for name in table if not name.startswith("photograph")}
+    apart = ("photographs", "photographic", "mask_precision")
+    return {name: table[name] for name in table if name not in apart}
 
 
 def _rows(
