@@ -60,7 +60,7 @@ def test_it_is_the_published_loss_over_what_is_not_given(given: tuple[str, ...])
     video, times = network.seen
     mask = LAYOUT.given_latents(given)
     assert torch.equal(video[:, mask], latents[:, mask])
-    abar = small.scheduler().alphas_cumprod[times].view(-1, 1, 1, 1, 1)
+    abar = small.scheduler().alphas_cumprod[times].float().view(-1, 1, 1, 1, 1)
     denoised = abar.sqrt() * video - (1 - abar).sqrt() * said
     published = ((latents - denoised).square() / (1 - abar))[:, ~mask].mean(dim=(1, 2, 3, 4))
     assert torch.allclose(found, published, rtol=1e-4)
