@@ -273,7 +273,8 @@ def film(folder: Path, target: Path, count: int, height: int = 150) -> None:
         if number in numbers:
             ground, front = (to_float(layer.pixels) for layer in document.leaves())
             alpha = front[..., 3:]
-            rows[0].append(alpha * front[..., :3] + (1 - alpha) * ground[..., :3])
+            filmed = alpha * front[..., :3] + (1 - alpha) * ground[..., :3]
+            rows[0].append(filmed.astype(np.float32, copy=False))
             rows[1].append(_checked(front[..., :3][None], front[..., 3][None])[0])
             rows[2].append(ground[..., :3])
     _write_rows([np.stack(row) for row in rows], target, height)
@@ -282,7 +283,8 @@ def film(folder: Path, target: Path, count: int, height: int = 150) -> None:
 def _checked(colour: Float, alpha: Float) -> Float:
     """(F, H, W, 3) over a checkerboard."""
     behind = to_float(checkerboard((colour.shape[2], colour.shape[1])))[..., :3]
-    return alpha[..., None] * colour + (1 - alpha[..., None]) * behind
+    shown = alpha[..., None] * colour + (1 - alpha[..., None]) * behind
+    return shown.astype(np.float32, copy=False)
 
 
 def _write_rows(rows: list[Float], target: Path, height: int = 0) -> None:

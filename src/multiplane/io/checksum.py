@@ -8,5 +8,8 @@ from pathlib import Path
 
 def sha256_of(path: Path) -> str:
     """The file's SHA-256, lower-case hexadecimal, read in pieces. Raises OSError."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -48,12 +48,12 @@ class LowRank(nn.Module):
     def __init__(self, inner: int, outer: int, config: LoRAConfig, parts: int) -> None:
         super().__init__()
         self.scale = config.alpha / config.rank
-        pairs = range(parts)
-        self.down = nn.ModuleList(nn.Linear(inner, config.rank, bias=False) for _ in pairs)
-        self.up = nn.ModuleList(nn.Linear(config.rank, outer // parts, bias=False) for _ in pairs)
-        for down, up in zip(self.down, self.up, strict=True):
+        downs = [nn.Linear(inner, config.rank, bias=False) for _ in range(parts)]
+        ups = [nn.Linear(config.rank, outer // parts, bias=False) for _ in range(parts)]
+        for down, up in zip(downs, ups, strict=True):
             nn.init.kaiming_uniform_(down.weight, a=math.sqrt(5))
             nn.init.zeros_(up.weight)
+        self.down, self.up = nn.ModuleList(downs), nn.ModuleList(ups)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., inner) -> (..., outer)."""

@@ -71,7 +71,7 @@ def align(
     away = np.abs(back - corners).reshape(-1, 2).max(axis=1)
     kept = (ok.ravel() == 1) & (ok_back.ravel() == 1) & (away < AGREES)
     start, end = corners.reshape(-1, 2)[kept], there.reshape(-1, 2)[kept]
-    found = _fitted(start, end)
+    found = _fitted(start.astype(np.float32), end.astype(np.float32))
     if found is None:
         return _alike(frame, other, free, guess)
     height, width = frame.shape

@@ -72,7 +72,7 @@ def without_specks(matte: Float, least: float) -> Float:
     import cv2
 
     _, labels = cv2.connectedComponents((matte > 0.05).astype(np.uint8), connectivity=8)
-    labels = np.asarray(labels)
+    labels = np.asarray(labels, np.intp)
     area = np.bincount(labels.ravel(), weights=(matte > 0.5).ravel())
     kept = area >= least
     kept[0] = False

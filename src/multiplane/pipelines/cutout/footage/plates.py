@@ -145,7 +145,8 @@ def laid_behind(plates: Sequence[tuple[Plate, Matrix, float]], box: Box) -> Laid
         total += share[..., None].astype(np.float32)
     known = parts[0][0].known | parts[1][0].known
     seen = parts[0][0].seen | parts[1][0].seen
-    return Laid(colour / np.maximum(total, 1e-9), known, seen)
+    mean: Float = np.divide(colour, np.maximum(total, 1e-9), dtype=np.float32)
+    return Laid(mean, known, seen)
 
 
 def _shift(corner: tuple[int, int] | Sequence[int]) -> Matrix:
