@@ -351,7 +351,7 @@ def test_another_pair_names_the_families_that_can() -> None:
     with pytest.raises(
         RequestError,
         match=r"'cut-only' cannot do 'background -> foreground composite'.*families that can: "
-        r"flat, layerdiffuse-sd15, layerdiffuse-sdxl, tiny",
+        r"flat, layerdiffuse-sd15, layerdiffuse-sdxl, layerflow, tiny",
     ):
         cut_only.generate("a cat", opaque())
 

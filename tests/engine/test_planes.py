@@ -90,7 +90,7 @@ def test_unsaid_seeds_are_drawn_and_differ() -> None:
 
 
 def test_unknown_settings_are_an_error_that_lists_the_known() -> None:
-    with pytest.raises(TypeError, match=r"unknown settings sead; there are edges, frames"):
+    with pytest.raises(TypeError, match=r"unknown settings sead; there are edges, fps, frames"):
         build_request("flat", "a cat", settings={"sead": 3})  # type: ignore[typeddict-unknown-key]
 
 

@@ -145,9 +145,9 @@ def test_the_offset_tells_apart_what_looks_alike_over_grey() -> None:
     clear = torch.cat([strong[:, None, None] * disc, disc[None]]) * 0.5
     pictures = Pictures.of(torch.stack([solid, clear]))
     assert torch.allclose(pictures.flat[0], pictures.flat[1], atol=1e-6)
-    model = a_model(scale=1.0)
+    model = a_model(scale=math.e)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
-    for _ in range(150):
+    for _ in range(250):
         decoded = passed(model, pictures, [True, True])
         optimizer.zero_grad()
         reconstruction_loss(decoded, pictures).backward()

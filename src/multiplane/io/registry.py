@@ -39,7 +39,8 @@ def check_writable(path: str | Path) -> Capabilities:
     long work need not end in a name that cannot be written."""
     table = format_of(path)
     if table is None:
-        _refuse_clip(path, "take a frame out of the clip (convert --frame), or use write_clip")
+        if not _is_flat(path):
+            _refuse_clip(path, "take a frame out of the clip (convert --frame), or use write_clip")
         reason = "can be read, not written" if _is_flat(path) else "is not a known format"
         raise bad_file(path, f"{Path(path).suffix} {reason}", f"use one of {_writable()}")
     return table
