@@ -103,7 +103,8 @@ def decompose_footage(
         started = time.perf_counter()
         write_clip(made, output, codec=codec, crf=crf, progress=tell.part("write"))
         seconds["write"] = round(time.perf_counter() - started, 3)
-        error = _compared(clip, read_clip(output), tell)
+        written = read_clip(output)
+        error = _compared(clip, written, tell)
         if CLIP_FORMATS[codec].colour == "exact" and error.maximum > EXACT:
             raise ValueError(
                 f"{output}: the layers are {error.maximum * 255:.2f}/255 from the footage, which "
@@ -118,7 +119,7 @@ def decompose_footage(
         raise
     finally:
         place.close(keep)
-    return Footage(output, read_clip(output), error, report, seconds)
+    return Footage(output, written, error, report, seconds)
 
 
 def _check_output(output: Path, codec: str) -> None:

@@ -21,9 +21,9 @@ from multiplane.core.config import read_config, to_table
 from multiplane.models.layered_transformer import LayeredTransformer, LayeredTransformerConfig
 from multiplane.models.weights_io import save_network
 from multiplane.recipes.command import path_argument
-from multiplane.training.clip_stage import NETWORK, ClipStage
+from multiplane.training.clip_stage import NETWORK, ClipStage, begin
 from multiplane.training.clips import PLANES, ClipBatch, ClipTraining, as_rows
-from multiplane.training.run import RunConfig, TrainingRun, compile_parts
+from multiplane.training.run import RunConfig
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,7 @@ def train(config: Config, stage: ClipStage | None = None) -> None:
     where that is read already."""
     torch.manual_seed(config.run.seed)  # the initial weights
     denoiser = LayeredTransformer(config.model)
-    if config.run.compile:
-        compile_parts(*denoiser.blocks)
-    run = TrainingRun(config.run, denoiser, denoiser.blocks, to_table(config))
-    stage = stage or ClipStage(config.data, config.model, run.device)
+    run, stage = begin(config.run, config.data, to_table(config), denoiser, stage)
     pool, heldout = stage.pool("train"), stage.pool("heldout")
 
     def loss_of_step(

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from multiplane.core.config import read_config, to_table
-from multiplane.models.lora import LoRAConfig, add_lora, load_lora, save_lora, set_gate
+from multiplane.models.lora import LoRAConfig, load_lora, save_lora, set_gate
 from multiplane.recipes import clips_motion_lora
 from multiplane.recipes.command import path_argument
-from multiplane.training.clip_stage import ADAPTER, ClipStage, load_denoiser, train_only
+from multiplane.training.clip_stage import ADAPTER, ClipStage, begin, load_denoiser, new_adapter
 from multiplane.training.clips import ClipBatch, ClipTraining, CoarseConfig, as_rows, coarsened
-from multiplane.training.run import RunConfig, TrainingRun, compile_parts
+from multiplane.training.run import RunConfig
 
 NAME = "content"
 
@@ -64,13 +64,8 @@ def train(config: Config, stage: ClipStage | None = None) -> None:
     denoiser = load_denoiser(config.model)
     if config.motion is not None:
         load_lora(denoiser, clips_motion_lora.NAME, config.motion)
-    torch.manual_seed(config.run.seed)  # the adapter's initial weights
-    add_lora(denoiser, NAME, config.lora)
-    train_only(denoiser, lambda name: f".adapters.{NAME}." in name)
-    if config.run.compile:
-        compile_parts(*denoiser.blocks)
-    run = TrainingRun(config.run, denoiser, denoiser.blocks, to_table(config))
-    stage = stage or ClipStage(config.data, denoiser.config, run.device)
+    new_adapter(denoiser, NAME, config.lora, config.run.seed)
+    run, stage = begin(config.run, config.data, to_table(config), denoiser, stage)
     pool = stage.pool("train")
     moving = pool.rows_of(config.data.videos)
     layered = pool.rows_of(config.data.images)

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from multiplane.core.config import read_config, to_table
-from multiplane.models.lora import LoRAConfig, add_lora, save_lora
+from multiplane.models.lora import LoRAConfig, save_lora
 from multiplane.recipes.command import path_argument
-from multiplane.training.clip_stage import ADAPTER, ClipStage, load_denoiser, train_only
+from multiplane.training.clip_stage import ADAPTER, ClipStage, begin, load_denoiser, new_adapter
 from multiplane.training.clips import ClipTraining, CoarseConfig, as_rows, coarsened
-from multiplane.training.run import RunConfig, TrainingRun, compile_parts
+from multiplane.training.run import RunConfig
 
 NAME = "motion"
 
@@ -43,13 +43,8 @@ def train(config: Config, stage: ClipStage | None = None) -> None:
     """Train to `run.steps` and write the averaged adapter to `run.out`/adapter. stage: its data,
     where that is read already."""
     denoiser = load_denoiser(config.model)
-    torch.manual_seed(config.run.seed)  # the adapter's initial weights
-    add_lora(denoiser, NAME, config.lora)
-    train_only(denoiser, lambda name: f".adapters.{NAME}." in name)
-    if config.run.compile:
-        compile_parts(*denoiser.blocks)
-    run = TrainingRun(config.run, denoiser, denoiser.blocks, to_table(config))
-    stage = stage or ClipStage(config.data, denoiser.config, run.device)
+    new_adapter(denoiser, NAME, config.lora, config.run.seed)
+    run, stage = begin(config.run, config.data, to_table(config), denoiser, stage)
     pool = stage.pool("train")
     moving = pool.rows_of(config.data.videos)
 

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from multiplane.core.config import read_config, to_table
 from multiplane.models.weights_io import save_network
 from multiplane.recipes.command import path_argument
-from multiplane.training.clip_stage import NETWORK, ClipStage, load_denoiser, train_only
+from multiplane.training.clip_stage import NETWORK, ClipStage, begin, load_denoiser, train_only
 from multiplane.training.clips import ClipTraining, CoarseConfig, as_rows, coarsened
-from multiplane.training.run import RunConfig, TrainingRun, compile_parts
+from multiplane.training.run import RunConfig
 
 LAYER_PARTS = ("roles.", "text_role", "picture_in.", "picture_out.", "final_modulation.")
 
@@ -52,10 +52,7 @@ def train(config: Config, stage: ClipStage | None = None) -> None:
     denoiser = load_denoiser(config.base)
     count = train_only(denoiser, lambda name: is_trained(name, config.every))
     logging.getLogger(__name__).info("%.2f M parameters train", count / 1e6)
-    if config.run.compile:
-        compile_parts(*denoiser.blocks)
-    run = TrainingRun(config.run, denoiser, denoiser.blocks, to_table(config))
-    stage = stage or ClipStage(config.data, denoiser.config, run.device)
+    run, stage = begin(config.run, config.data, to_table(config), denoiser, stage)
     pool = stage.pool("train")
     moving = pool.rows_of(config.data.videos)
 

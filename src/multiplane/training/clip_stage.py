@@ -8,14 +8,15 @@ are drawn sample by sample, so one set of weights does all of them; the paper tr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from multiplane.models.layered_transformer import LayeredTransformer, LayeredTransformerConfig
+from multiplane.models.lora import LoRAConfig, add_lora
 from multiplane.models.patches import PixelPatches, PixelPatchesConfig
 from multiplane.models.text_encoder import TextEncoder
 from multiplane.models.weights_io import load_network
@@ -23,6 +24,7 @@ from multiplane.training.clips import PLANES, ClipPool, ClipTraining, as_rows
 from multiplane.training.given_planes import check_tasks, draw_given_planes
 from multiplane.training.losses import logit_normal_times
 from multiplane.training.rows import RowBatch, drop_text, given_times, row_loss
+from multiplane.training.run import RunConfig, TrainingRun, compile_parts
 
 NETWORK = "denoiser"  # a stage's network lies in this folder of its run
 ADAPTER = "adapter"  # and its adapter in this one
@@ -43,6 +45,28 @@ def train_only(network: nn.Module, chosen: Callable[[str], bool]) -> int:
     if not total:
         raise ValueError("nothing is left to train: no parameter was chosen")
     return total
+
+
+def new_adapter(network: LayeredTransformer, name: str, config: LoRAConfig, seed: int) -> None:
+    """Put an adapter into `network`, its initial weights drawn from `seed`; it alone trains."""
+    torch.manual_seed(seed)
+    add_lora(network, name, config)
+    train_only(network, lambda parameter: f".adapters.{name}." in parameter)
+
+
+def begin(
+    run: RunConfig,
+    data: ClipTraining,
+    settings: Mapping[str, Any],
+    denoiser: LayeredTransformer,
+    stage: ClipStage | None,
+) -> tuple[TrainingRun, ClipStage]:
+    """The run of a stage and its data. settings: its whole configuration. stage: the data, where it
+    is read already."""
+    if run.compile:
+        compile_parts(*denoiser.blocks)
+    training = TrainingRun(run, denoiser, denoiser.blocks, settings)
+    return training, stage or ClipStage(data, denoiser.config, training.device)
 
 
 class ClipStage:

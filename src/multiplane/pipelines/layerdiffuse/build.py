@@ -12,9 +12,9 @@ import torch
 from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.controlnets.multicontrolnet import MultiControlNetModel
 
-from multiplane.pipelines.layerdiffuse.config import LayerDiffuseConfig, near
+from multiplane.pipelines.base_model import base_missing, near, scheduler_named
+from multiplane.pipelines.layerdiffuse.config import LayerDiffuseConfig
 from multiplane.pipelines.layerdiffuse.pipeline import LayeredPipeline
-from multiplane.pipelines.layerdiffuse.request_options import scheduler_named
 from multiplane.pipelines.placement import device_of, dtype_of, place
 
 log = logging.getLogger(__name__)
@@ -82,11 +82,8 @@ def _base(
             return kind.from_single_file(config.base, torch_dtype=dtype)  # pyright: ignore[reportAttributeAccessIssue]
         return kind.from_pretrained(config.base, dtype=dtype, **options)
     except OSError as error:
-        reason = str(error).strip().splitlines()[0].partition(" (")[0]
-        raise FileNotFoundError(
-            f"the base model {config.base!r} cannot be loaded ({reason}): download it where the "
-            "hub can be reached, or name a diffusers folder or checkpoint file as `base` in a "
-            "layerdiffuse.toml and pass that with --weights"
+        raise base_missing(
+            config.base, error, "a diffusers folder or checkpoint file", "layerdiffuse.toml"
         ) from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from multiplane.pipelines.placement import Dtype, Offload
 
@@ -48,11 +47,3 @@ class LayerDiffuseConfig:
     steps: int = 25
     guidance: float = 7.0
     negative_prompt: str = "bad, ugly"
-
-
-def near(folder: Path, source: str) -> str:
-    """`source` as a path where `folder` holds it, so a config file can name its neighbours."""
-    if not source:
-        return source
-    beside = folder / source
-    return str(beside) if beside.exists() else source

@@ -24,6 +24,7 @@ from multiplane.pipelines.layerdiffuse.pipeline import LayeredPipeline
 from multiplane.pipelines.layerdiffuse.request_options import RequestOptions
 from multiplane.pipelines.layerdiffuse.sd15 import LayerDiffusePipeline
 from multiplane.pipelines.layerdiffuse.sdxl import LayerDiffuseXLPipeline
+from multiplane.pipelines.planes_of_request import answer, options_of
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class LayerDiffuseFamily:
         Raises RequestError for frames, and for controls or options that are not there."""
         if request.frames != 1:
             raise RequestError(f"{self.name} makes stills: use frames=1, not {request.frames}")
-        options = RequestOptions.of(request.options)
+        options = options_of(RequestOptions, request.options)
         workflow = self._workflow_of(request.task)
         self._load([mode for mode in workflow.steps if mode.adapted])
         steps = request.steps or self.config.steps
@@ -119,9 +120,9 @@ class LayerDiffuseFamily:
         finally:
             scheduler = type(self.pipeline.scheduler).__name__
             self.pipeline.scheduler = base
-        return self._collect(
+        return answer(
             request,
-            output,
+            {name: batch[0] for name, batch in output.planes.items()},
             {
                 "mode": workflow.name,
                 "base": self.config.base,
@@ -247,26 +248,6 @@ class LayerDiffuseFamily:
             if name not in loaded:
                 log.info("loading the %s weights: %s", name, self.config.modes[name])
                 self.pipeline.load_mode(name, self.config.modes[name])
-
-    def _collect(
-        self, request: LayerRequest, output: LayerDiffuseOutput, report: dict[str, Any]
-    ) -> MadePlanes:
-        """The planes of the request: given ones as they came, made ones the first of the batch."""
-        planes: dict[str, Float | None] = {}
-        for name, plane in request.planes().items():
-            if plane.state == "absent":
-                planes[name] = None
-            elif plane.state == "given":
-                planes[name] = _floats(plane)
-            else:
-                planes[name] = output.planes[name][0]
-        foreground = planes["foreground"] if request.foregrounds else None
-        return MadePlanes(
-            () if foreground is None else (foreground,),
-            planes["background"],
-            planes["composite"],
-            report,
-        )
 
 
 class LayerDiffuseXLFamily(LayerDiffuseFamily):

@@ -7,14 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import diffusers
-
-from multiplane.core.config import from_table
 from multiplane.core.request import RequestError
 from multiplane.models.transparent_decode import DecodeOptions
+from multiplane.pipelines.base_model import scheduler_named
 from multiplane.pipelines.layerdiffuse.settings import HiresFix
-
-KARRAS = " karras"
 
 
 @dataclass(frozen=True)
@@ -42,14 +38,6 @@ class RequestOptions:
         DecodeOptions(passes=self.passes)
         if self.hires:
             HiresFix(scale=self.hires, strength=self.hires_strength)
-
-    @classmethod
-    def of(cls, options: Mapping[str, Any]) -> RequestOptions:
-        """Raises RequestError for an option there is not, or a value out of its range."""
-        try:
-            return from_table(cls, options, "options")
-        except ValueError as error:
-            raise RequestError(str(error)) from error
 
     @property
     def decode(self) -> DecodeOptions:
@@ -92,18 +80,3 @@ class RequestOptions:
             if getattr(self, field.name) != getattr(default, field.name)
             and field.name != "scheduler"
         }
-
-
-def scheduler_named(name: str, config: Mapping[str, Any]) -> Any:
-    """A diffusers scheduler by class name, `config` its settings; "NAME karras" for Karras's times.
-
-    Raises ValueError for a name that is no scheduler."""
-    plain = name.removesuffix(KARRAS)
-    kind = getattr(diffusers, plain, None) if plain.endswith("Scheduler") else None
-    if kind is None:
-        raise ValueError(
-            f"{name!r} is no scheduler of diffusers: name a class such as "
-            "EulerAncestralDiscreteScheduler, or 'DPMSolverMultistepScheduler karras'"
-        )
-    extra = {"use_karras_sigmas": True} if name.endswith(KARRAS) else {}
-    return kind.from_config(config, **extra)

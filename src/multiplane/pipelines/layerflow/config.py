@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from multiplane.core.config import from_table
-from multiplane.core.request import RequestError
 from multiplane.pipelines.placement import Dtype, Offload
 
 CONFIG = "layerflow.toml"
@@ -60,11 +56,3 @@ class RequestOptions:
     foreground: str = ""
     background: str = ""
     negative_prompt: str | None = None
-
-    @classmethod
-    def of(cls, options: Mapping[str, Any]) -> RequestOptions:
-        """Raises RequestError for an option there is not, or of another type."""
-        try:
-            return from_table(cls, options, "options")
-        except ValueError as error:
-            raise RequestError(str(error)) from error

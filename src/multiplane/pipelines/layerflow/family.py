@@ -17,8 +17,7 @@ from multiplane.core.family import Progress
 from multiplane.core.frames import known_frames
 from multiplane.core.pixels import Float, to_float
 from multiplane.core.request import LayerRequest, MadePlanes, Plane, RequestError, Task
-from multiplane.pipelines.layerdiffuse.config import near
-from multiplane.pipelines.layerdiffuse.request_options import scheduler_named
+from multiplane.pipelines.base_model import near, scheduler_named
 from multiplane.pipelines.layerflow.config import CONFIG, LayerFlowConfig, RequestOptions
 from multiplane.pipelines.layerflow.loading import (
     SHARED,
@@ -29,6 +28,7 @@ from multiplane.pipelines.layerflow.loading import (
 from multiplane.pipelines.layerflow.output import LayerFlowOutput
 from multiplane.pipelines.layerflow.pipeline import LayerFlowPipeline
 from multiplane.pipelines.placement import device_of, dtype_of, place
+from multiplane.pipelines.planes_of_request import answer, options_of
 
 log = logging.getLogger(__name__)
 
@@ -88,9 +88,11 @@ class LayerFlowFamily:
         ones, of one the first. A given plane with fewer frames is the beginning of what is made.
 
         Raises RequestError for controls, strength, masks and options that there are not."""
-        options = RequestOptions.of(request.options)
+        options = options_of(RequestOptions, request.options)
         folder = self._folder_for(request)
-        planes = {name: _given(plane, request, folder.frames) for name, plane in _named(request)}
+        planes = {
+            name: _given(plane, request, folder.frames) for name, plane in request.planes().items()
+        }
         pipeline = self._pipeline(folder)
         steps = request.steps or self.config.steps
         guidance = self.config.guidance if request.guidance is None else request.guidance
@@ -124,7 +126,12 @@ class LayerFlowFamily:
             else "from two backgrounds",
             "clips_joined": pipeline.config["clips_joined"],
         }
-        return _collected(request, output.planes, report)
+        clips = {name: batch[0] for name, batch in output.planes.items()}
+        if request.frames > 1:
+            made = {name: clip[: request.frames] for name, clip in clips.items()}
+        else:
+            made = {name: clip[0] for name, clip in clips.items()}
+        return answer(request, made, report)
 
     def _folder_for(self, request: LayerRequest) -> WeightsFolder:
         for folder in self.folders:
@@ -179,10 +186,6 @@ class _Steps:
         return {}
 
 
-def _named(request: LayerRequest) -> list[tuple[str, Plane]]:
-    return list(request.planes().items())
-
-
 def _given(plane: Plane, request: LayerRequest, frames: int) -> Float | None:
     """The frames of a plane that are given, (F, H, W, 4); None where none is. A plane given over
     the whole request is given over the whole clip, its last frame held.
@@ -207,32 +210,9 @@ def _given(plane: Plane, request: LayerRequest, frames: int) -> Float | None:
 def _prompts(request: LayerRequest, options: RequestOptions) -> dict[str, str]:
     """The words of each plane: its prompt, what the options say of a given one, and for a composite
     without words those of the other two."""
-    words = {name: plane.prompt for name, plane in _named(request)}
+    words = {name: plane.prompt for name, plane in request.planes().items()}
     for name in ("foreground", "background"):
         words[name] = words.get(name) or getattr(options, name)
     both = [words[name] for name in ("foreground", "background") if words[name]]
     words["composite"] = words["composite"] or ", ".join(both)
     return words
-
-
-def _collected(
-    request: LayerRequest, made: Mapping[str, Any], report: dict[str, Any]
-) -> MadePlanes:
-    """The planes of the request, given ones as they came, made ones the first of the batch."""
-    planes: dict[str, Float | None] = {}
-    for name, plane in _named(request):
-        if plane.state == "absent":
-            planes[name] = None
-        elif plane.state == "given":
-            assert plane.pixels is not None
-            planes[name] = to_float(plane.pixels)
-        else:
-            clip = made[name][0]
-            planes[name] = clip[: request.frames] if request.frames > 1 else clip[0]
-    foreground = planes["foreground"] if request.foregrounds else None
-    return MadePlanes(
-        () if foreground is None else (foreground,),
-        planes["background"],
-        planes["composite"],
-        report,
-    )

@@ -14,6 +14,7 @@ from diffusers.models.transformers.cogvideox_transformer_3d import CogVideoXTran
 from multiplane.core.request import Task, tasks_of
 from multiplane.models.layer_embedding import LayerEmbedding
 from multiplane.models.weights_io import WEIGHTS, read_tensors
+from multiplane.pipelines.base_model import base_missing
 from multiplane.pipelines.layerflow.adapters import FILE, add_adapter, use_adapters
 from multiplane.pipelines.layerflow.config import LayerFlowConfig
 from multiplane.pipelines.layerflow.pipeline import LayerFlowPipeline
@@ -116,12 +117,7 @@ def _of_converted(
             **shared,
         )
     except OSError as error:
-        reason = str(error).strip().splitlines()[0].partition(" (")[0]
-        raise FileNotFoundError(
-            f"the base model {config.base!r} cannot be loaded ({reason}): download it where the "
-            "hub can be reached, or name its folder as `base` in a layerflow.toml and pass that "
-            "with --weights"
-        ) from error
+        raise base_missing(config.base, error, "its folder", "layerflow.toml") from error
     weights = {"content": 1.0, **({"motion": config.motion} if config.motion else {})}
     found = {name: weight for name, weight in weights.items() if (path / name / FILE).is_file()}
     for name in found:
