@@ -172,7 +172,7 @@ def _start(config: PhotoConfig) -> None:
     pool tells no more of a failed start than that it failed."""
     global _worker
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _one_thread()
+    one_thread()
     try:
         _worker = Worker(config)
     except Exception as error:  # handed on, see _work
@@ -194,7 +194,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
+    """Of the libraries in this process, for as long as it lives: as many processes as cores."""
     import cv2
     import torch
 
@@ -206,7 +207,7 @@ class RayWorker:
     """A worker as an actor of Ray Data: rows in, rows out."""
 
     def __init__(self, config: PhotoConfig) -> None:
-        _one_thread()
+        one_thread()
         self._worker = Worker(config)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
