@@ -62,7 +62,7 @@ def _with_rate(family: Family, request: LayerRequest) -> LayerRequest:
     frames at once."""
     if request.frames == 1:
         return request
-    if not isinstance(family, ClipFamily):
+    if not isinstance(family, ClipFamily) or family.max_frames == 1:
         able = [entry.name for entry in families().values() if entry.clips]
         advice = f"families that make clips: {', '.join(able)}" if able else "no family here does"
         raise RequestError(

@@ -1,4 +1,4 @@
-"""Low-rank adapters on a transformer's attention, by name, with a gate for every sample.
+"""Low-rank adapters on a transformer's layers, by name, with a gate for every sample.
 
     W z + sum over adapters of gate * alpha / rank * B A z
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from multiplane.core.config import from_table, to_table
 from multiplane.io.atomic import replacing
@@ -26,18 +27,26 @@ from multiplane.models.weights_io import CONFIG, read_tensors, write_tensors
 WEIGHTS = "adapter.safetensors"
 
 
+# Layers of a block that take adapters, and the equal parts of their output.
+PARTS = {"qkv": 3, "out": 1, "up": 2, "down": 1}
+
+
 @dataclass(frozen=True)
 class LoRAConfig:
     """rank: of each factor pair. alpha: its output counts alpha / rank. blocks: which blocks of the
-    transformer have it; none named: all."""
+    transformer have it; none named: all. layers: of a block, by name; the attention's by default,
+    "up" and "down" are its hidden layer's. Raises ValueError."""
 
     rank: int = 8
     alpha: float = 8.0
     blocks: tuple[int, ...] = ()
+    layers: tuple[str, ...] = ("qkv", "out")
 
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise ValueError(f"the rank must be at least 1, got {self.rank}")
+        if unknown := sorted(set(self.layers) - set(PARTS)):
+            raise ValueError(f"no layer {unknown[0]!r}: a block has {', '.join(PARTS)}")
 
 
 class LowRank(nn.Module):
@@ -60,6 +69,11 @@ class LowRank(nn.Module):
         pairs = zip(self.down, self.up, strict=True)
         return self.scale * torch.cat([up(down(x)) for down, up in pairs], dim=-1)
 
+    def product(self) -> Tensor:
+        """(outer, inner): the matrix it stands for."""
+        pairs = zip(self.down.parameters(), self.up.parameters(), strict=True)
+        return self.scale * torch.cat([up @ down for down, up in pairs])
+
 
 class AdaptedLinear(nn.Module):
     """A linear layer with adapters beside it. gates: (B,) by name, shared by all layers of the
@@ -73,19 +87,17 @@ class AdaptedLinear(nn.Module):
         self.gates = gates
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, ..., inner) -> (B, ..., outer)."""
-        y = self.base(x)
+        """(B, ..., inner) -> (B, ..., outer). Adapters without a gate go into the matrix, which
+        costs less than a path of their own beside it."""
+        weight, gated = self.base.weight, []
         for name, adapter in self.adapters.items():
-            change = adapter(x)
             gate = self.gates.get(name)
-            if gate is not None:
-                change = change * gate.to(change).view(-1, *[1] * (x.ndim - 1))
-            y = y + change
-        return y
-
-
-# Layers of a block that take adapters: their attribute, and the parts of their output.
-_PLACES = (("qkv", 3), ("out", 1))
+            if gate is None:
+                assert isinstance(adapter, LowRank)
+                weight = weight + adapter.product()
+            else:
+                gated.append(adapter(x) * gate.to(x).view(-1, *[1] * (x.ndim - 1)))
+        return sum(gated, F.linear(x, weight, self.base.bias))
 
 
 def _adapted(network: LayeredTransformer) -> Iterable[AdaptedLinear]:
@@ -102,8 +114,8 @@ def adapter_names(network: LayeredTransformer) -> list[str]:
 
 
 def add_lora(network: LayeredTransformer, name: str, config: LoRAConfig) -> None:
-    """Put a new adapter beside query, key, value and output of the chosen blocks. Raises ValueError
-    for a name taken or a block that is not there."""
+    """Put a new adapter beside the chosen layers of the chosen blocks. Raises ValueError for a name
+    taken or a block that is not there."""
     if name in adapter_names(network):
         raise ValueError(f"the network has an adapter {name!r} already: remove_lora it first")
     blocks: Sequence[int] = config.blocks or range(len(network.blocks))
@@ -113,8 +125,8 @@ def add_lora(network: LayeredTransformer, name: str, config: LoRAConfig) -> None
     for index in blocks:
         block = network.blocks[index]
         assert isinstance(block, Block)
-        for place, parts in _PLACES:
-            layer = getattr(block, place)
+        for place in config.layers:
+            layer, parts = getattr(block, place), PARTS[place]
             if isinstance(layer, nn.Linear):
                 layer = AdaptedLinear(layer, parts, gates)
                 setattr(block, place, layer)
@@ -129,12 +141,26 @@ def remove_lora(network: LayeredTransformer, name: str) -> None:
         raise KeyError(f"no adapter {name!r}; the network has {adapter_names(network)}")
     _gates(network).pop(name, None)
     for block in network.blocks:
-        for place, _ in _PLACES:
+        for place in PARTS:
             layer = getattr(block, place)
             if isinstance(layer, AdaptedLinear) and name in layer.adapters:
                 del layer.adapters[name]
                 if not layer.adapters:
                     setattr(block, place, layer.base)
+
+
+def merge_lora(network: LayeredTransformer, name: str) -> None:
+    """Add the adapter into the weights it stands beside, in full, and take it out. What is left is
+    as quick as the network without it. Raises KeyError."""
+    if name not in adapter_names(network):
+        raise KeyError(f"no adapter {name!r}; the network has {adapter_names(network)}")
+    with torch.no_grad():
+        for layer in _adapted(network):
+            if name in layer.adapters:
+                adapter = layer.adapters[name]
+                assert isinstance(adapter, LowRank)
+                layer.base.weight += adapter.product().to(layer.base.weight)
+    remove_lora(network, name)
 
 
 def set_gate(network: LayeredTransformer, name: str, gate: Tensor) -> None:
@@ -152,10 +178,18 @@ def lora_state(network: LayeredTransformer, name: str) -> dict[str, Tensor]:
     }
 
 
-def save_lora(network: LayeredTransformer, name: str, config: LoRAConfig, folder: Path) -> None:
-    """Write the adapter with its rank and alpha, so that nobody has to guess its scale."""
+def save_lora(
+    network: LayeredTransformer,
+    name: str,
+    config: LoRAConfig,
+    folder: Path,
+    dtype: torch.dtype | None = None,
+) -> None:
+    """Write the adapter with its rank and alpha, so that nobody has to guess its scale. dtype: of
+    the file; None keeps the adapter's own."""
     state = {
-        key: value.detach().cpu().contiguous() for key, value in lora_state(network, name).items()
+        key: value.detach().to("cpu", dtype).contiguous()
+        for key, value in lora_state(network, name).items()
     }
     write_tensors(state, folder / WEIGHTS)
     with replacing(folder / CONFIG) as partial:

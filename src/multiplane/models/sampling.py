@@ -9,11 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 Predict = Callable[[Tensor, float], Tensor]
 Settle = Callable[[Tensor, float], Tensor]
 OnStep = Callable[[int, int, Tensor], None]
+
+
+def clip_noise(shape: Sequence[int], shared: float, generator: torch.Generator) -> Tensor:
+    """Standard normal noise (B, P, F, C, h, w) on the generator's device. shared: 0..1, the share
+    of its variance that all frames have in common (Ge et al., arXiv 2305.10474, section 3.2), which
+    keeps what is drawn alike from frame to frame."""
+    noise = torch.randn(tuple(shape), generator=generator)
+    if shared == 0 or shape[2] == 1:
+        return noise
+    common = torch.randn((*shape[:2], 1, *shape[3:]), generator=generator)
+    return shared**0.5 * common + (1 - shared) ** 0.5 * noise
 
 
 def time_steps(steps: int, start: float = 0.0, shift: float = 1.0) -> list[float]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from multiplane.models.codecs import Codec
 from multiplane.models.layered_transformer import ROLES, LayeredTransformer, PlaneLayout
 from multiplane.models.planes import to_model
+from multiplane.models.sampling import clip_noise
 from multiplane.models.text_encoder import TextEncoder
 from multiplane.training.losses import velocity_loss
 from multiplane.training.pools import Prompts
@@ -173,11 +174,16 @@ def given_times(count: int, lowest: float, generator: torch.Generator) -> Tensor
 
 
 def noised(
-    batch: RowBatch, given: Tensor, t: Tensor, clean_time: Tensor, generator: torch.Generator
+    batch: RowBatch,
+    given: Tensor,
+    t: Tensor,
+    clean_time: Tensor,
+    generator: torch.Generator,
+    shared_noise: float = 0.0,
 ) -> Tensor:
-    """The denoiser's input (B, P, 1, C, h, w): wanted tokens at time t (B,), given tokens at
-    clean_time (B,). given: (B, P, 1, h, w) bool."""
-    noise = torch.randn(batch.clean.shape, generator=generator).to(batch.clean.device)
+    """The denoiser's input (B, P, F, C, h, w): wanted tokens at time t (B,), given tokens at
+    clean_time (B,). given: (B, P, F, h, w) bool. shared_noise: see `clip_noise`."""
+    noise = clip_noise(batch.clean.shape, shared_noise, generator).to(batch.clean.device)
     shape = (-1, 1, 1, 1, 1, 1)
     time = torch.where(given[:, :, :, None], clean_time.view(shape), t.view(shape))
     return time * batch.clean + (1 - time) * noise
@@ -192,11 +198,12 @@ def row_loss(
     clean_time: Tensor,
     generator: torch.Generator,
     shuffle_given: bool = False,
+    shared_noise: float = 0.0,
 ) -> Tensor:
     """(B,) losses; the other arguments as `noised` and the denoiser take them. shuffle_given: every
     sample is shown its neighbour's given planes instead of its own (the measure of conditional
     use)."""
-    state = noised(batch, given, t, clean_time, generator)
+    state = noised(batch, given, t, clean_time, generator, shared_noise)
     if shuffle_given:
         state = torch.where(given[:, :, :, None], state.roll(1, dims=0), state)
     predicted = denoiser(state, t, batch.text, has_text, given, batch.layout, clean_time)

@@ -102,10 +102,10 @@ class SceneFeed:
         self.device = foregrounds.pixels.device
         self.size = foregrounds.pixels.shape[-1]
 
-    def _caption(
+    def caption(
         self, captions: list[list[int]], rows: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """(B,) prompt rows on CPU: one of each asset's captions."""
+        """(B,) prompt rows on CPU: one of the captions of each asset row (B,)."""
         picks = torch.rand(len(rows), generator=generator).tolist()
         chosen = [captions[row] for row in rows.tolist()]
         return torch.tensor([c[int(p * len(c))] for c, p in zip(chosen, picks, strict=True)])
@@ -121,7 +121,7 @@ class SceneFeed:
         y = 0.5 + slack * uniform(count, -1, 1, generator, self.device)
         flip = uniform(count, 0, 1, generator, self.device) < 0.3
         planes = place(pictures, scale, x, y, flip).clamp(0, 1)
-        return planes, self._caption(self.foregrounds.captions, rows, generator), rows
+        return planes, self.caption(self.foregrounds.captions, rows, generator), rows
 
     def _background(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """A window of each crop, zoomed, mirrored or not, a little darker or lighter: (B, 4, S, S),
@@ -188,8 +188,8 @@ class SceneFeed:
             foreground,
             background,
             over(foreground, background),
-            self._caption(self.foregrounds.captions, rows, generator),
-            self._caption(self.backgrounds.captions, background_rows, generator),
+            self.caption(self.foregrounds.captions, rows, generator),
+            self.caption(self.backgrounds.captions, background_rows, generator),
             rows,
         )
 

@@ -1,7 +1,7 @@
 """`tiny`: Multiplane's own small model, every row of the task table from one set of weights."""
 
 from multiplane.pipelines.tiny.family import TinyFamily
-from multiplane.pipelines.tiny.pipeline import TinyDefaults, TinyPipeline
+from multiplane.pipelines.tiny.pipeline import MOTION, TinyDefaults, TinyPipeline
 from multiplane.pipelines.tiny.state import PlaneInput
 
-__all__ = ["PlaneInput", "TinyDefaults", "TinyFamily", "TinyPipeline"]
+__all__ = ["MOTION", "PlaneInput", "TinyDefaults", "TinyFamily", "TinyPipeline"]

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multiplane.core.clip import rate_of
 from multiplane.core.family import Progress
 from multiplane.core.pixels import to_float
 from multiplane.core.request import LayerRequest, MadePlanes, Plane, RequestError, Task, tasks_of
@@ -33,6 +34,8 @@ class TinyFamily:
         self.pipeline = pipeline
         self.version = pipeline.defaults.version
         self.native_size = (pipeline.size, pipeline.size)
+        self.max_frames = pipeline.defaults.max_frames if pipeline.clip_denoiser else 1
+        self.fps = rate_of(pipeline.defaults.fps)
 
     @classmethod
     def load(cls, path: Path | None = None) -> TinyFamily:
@@ -49,8 +52,9 @@ class TinyFamily:
     def make(self, request: LayerRequest, progress: Progress | None = None) -> MadePlanes:
         """Make the wanted planes. Any size: the canvas is laid into a square that is scaled to the
         model's own size. Kept pixels steer what is made; the engine lays them back over it. A
-        control makes the foreground first and alone, then the scene around it.
-        Raises RequestError for frames, and for controls these weights do not take."""
+        control makes the foreground first and alone, then the scene around it. Several frames are
+        made as one clip; a plane given in its first ones goes on from there.
+        Raises RequestError for controls, and for rows as a clip, that these weights do not take."""
         self._check(request)
         assert request.size is not None
         canvas = SquareCanvas(*request.size, self.pipeline.size)
@@ -63,9 +67,12 @@ class TinyFamily:
 
         def run(planes: Mapping[str, PlaneInput], number: int = 0, runs: int = 1) -> Made:
             report = _reporter(progress, canvas, planes, number, runs)
-            return self.pipeline(planes, generator, request.steps, request.guidance, report)
+            frames = request.frames
+            return self.pipeline(planes, generator, request.steps, request.guidance, report, frames)
 
-        if request.controls:
+        if request.frames > 1:
+            made = run(self._clip_as_trained(inputs))
+        elif request.controls:
             made = self._steered(inputs, _control_inputs(request, canvas), run)
         else:
             made = run(inputs)
@@ -100,11 +107,32 @@ class TinyFamily:
             return {**inputs, "composite": PlaneInput()}
         return inputs
 
+    def _clip_as_trained(self, inputs: dict[str, PlaneInput]) -> dict[str, PlaneInput]:
+        """The planes of a clip; with a composite beside foreground and background, which clips were
+        always trained with. Raises RequestError for a row that was not."""
+        roles = set(inputs)
+        given = {name for name, one in inputs.items() if one.given}
+        tasks = tasks_of(*self.pipeline.defaults.clip_tasks)
+        if Task(frozenset(given), frozenset(roles - given)) in tasks:
+            return inputs
+        wanted = frozenset(roles - given | {"composite"})
+        if "composite" in roles or Task(frozenset(given), wanted) not in tasks:
+            able = "; ".join(sorted(map(str, tasks)))
+            raise RequestError(f"as clips these weights make {able} (given -> wanted)")
+        return {**inputs, "composite": PlaneInput()}
+
     def _check(self, request: LayerRequest) -> None:
         """Raises RequestError for what these weights cannot do."""
-        if request.frames != 1:
+        if request.frames > self.max_frames:
+            able = f"at most {self.max_frames} frames" if self.max_frames > 1 else "stills"
             raise RequestError(
-                f"these weights make stills, {request.frames} frames were asked: use frames=1"
+                f"these weights make {able}, {request.frames} frames were asked: use "
+                f"frames={self.max_frames}"
+            )
+        if request.frames > 1 and request.controls:
+            raise RequestError(
+                f"a {request.controls[0].kind} steers stills alone: make one with it, then give "
+                "that as the first frame"
             )
         if request.options:
             raise RequestError(f"{self.name!r} takes no options, got {', '.join(request.options)}")
@@ -134,18 +162,19 @@ class TinyFamily:
             elif plane.state == "given":
                 planes[name] = None if plane.pixels is None else to_float(plane.pixels)
             else:
-                planes[name] = canvas.outward(_to_numpy(made[name]))
+                planes[name] = _outward(canvas, made[name])
         foreground = planes.get("foreground")
         defaults = self.pipeline.defaults
         guidance = request.guidance
         if guidance is None:
-            guidance = defaults.guidance_for(n for n, plane in planes.items() if plane is not None)
+            present = [name for name, plane in planes.items() if plane is not None]
+            guidance = defaults.guidance_for(present, request.frames)
         return MadePlanes(
             () if foreground is None else (foreground,),
             planes["background"],
             planes["composite"],
             {
-                "steps": request.steps or defaults.steps,
+                "steps": request.steps or defaults.steps_for(request.frames),
                 "guidance": guidance,
                 "native_size": list(self.native_size),
             },
@@ -156,11 +185,25 @@ def _plane_input(plane: Plane, canvas: SquareCanvas, extend: bool) -> PlaneInput
     """A plane of the request at the model's size. extend: as `SquareCanvas.inward` takes it."""
     known = PlaneInput(prompt=plane.prompt, strength=plane.strength)
     if plane.pixels is not None:
-        pixels = canvas.inward(plane.pixels, extend)
+        pixels = _each(plane.pixels, 3, lambda one: canvas.inward(one, extend))
         known = replace(known, pixels=_to_tensor(pixels))
     if plane.keep is not None:
-        known = replace(known, keep=torch.from_numpy(canvas.inward_coverage(plane.keep)))
+        known = replace(known, keep=torch.from_numpy(_each(plane.keep, 2, canvas.inward_coverage)))
     return known
+
+
+def _each(
+    array: np.ndarray, dimensions: int, change: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """`change` of a picture of so many dimensions, or of every frame of a clip."""
+    if array.ndim == dimensions:
+        return change(array)
+    return np.stack([change(frame) for frame in array])
+
+
+def _outward(canvas: SquareCanvas, plane: Tensor) -> np.ndarray:
+    """A plane or a clip of the model at the request's size, straight."""
+    return _each(_to_numpy(plane), 3, canvas.outward)
 
 
 def _control_inputs(request: LayerRequest, canvas: SquareCanvas) -> dict[str, PlaneInput]:
@@ -192,16 +235,18 @@ def _reporter(
             shown = over(front, back)
         else:
             shown = planes.get("composite", next(iter(planes.values())))
+        if shown.ndim == 4:
+            shown = shown[len(shown) // 2]  # one frame of a clip
         progress(number * total + step, runs * total, canvas.outward(_to_numpy(shown)))
 
     return on_step
 
 
 def _to_numpy(plane: Tensor) -> np.ndarray:
-    """(4, S, S) -> (S, S, 4) float32."""
-    return plane.permute(1, 2, 0).contiguous().numpy()
+    """(..., 4, S, S) -> (..., S, S, 4) float32."""
+    return plane.movedim(-3, -1).contiguous().numpy()
 
 
 def _to_tensor(pixels: np.ndarray) -> Tensor:
-    """(S, S, 4) float32 -> (4, S, S)."""
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+    """(..., S, S, 4) float32 -> (..., 4, S, S)."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, -3)))

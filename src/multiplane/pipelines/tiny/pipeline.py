@@ -3,6 +3,7 @@ a `generator`, a callback."""
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from multiplane.models.layered_transformer import (
     LayeredTransformerConfig,
     PlaneLayout,
 )
+from multiplane.models.lora import WEIGHTS as ADAPTER_WEIGHTS
+from multiplane.models.lora import load_lora, merge_lora
 from multiplane.models.patches import PixelPatches
 from multiplane.models.planes import from_model, to_model
 from multiplane.models.precision import preferred_dtype
@@ -30,6 +33,7 @@ from multiplane.models.weights_io import CONFIG, load_network, save_network
 from multiplane.pipelines.tiny.state import KnownState, PlaneInput
 
 INDEX = "model_index.json"
+MOTION = "motion"  # the adapter that makes clips, by this name and in this folder
 OPAQUE = ("background", "composite")
 
 
@@ -38,7 +42,10 @@ class TinyDefaults:
     """What is stored with the weights. steps, guidance, shift (of the times), sampler: used where
     a call names none. guidance_alone: instead of guidance where the foreground stands alone; None
     for the same. guidance_until: time after which the plain prediction is used. tasks: rows these
-    weights were trained on, "given -> wanted". controls: kinds they take for the foreground."""
+    weights were trained on, "given -> wanted". controls: kinds they take for the foreground.
+    clip_tasks: rows they were trained on as clips, of up to max_frames frames that play at fps.
+    clip_steps, clip_guidance: instead of steps and guidance for clips. shared_noise: see
+    `clip_noise`."""
 
     version: str = "0"
     steps: int = 20
@@ -49,9 +56,21 @@ class TinyDefaults:
     sampler: Literal["euler", "heun"] = "euler"
     tasks: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
+    clip_tasks: tuple[str, ...] = ()
+    max_frames: int = 1
+    fps: float = 8.0
+    clip_steps: int = 16
+    clip_guidance: float = 3.0
+    shared_noise: float = 0.0
 
-    def guidance_for(self, roles: Iterable[str]) -> float:
+    def steps_for(self, frames: int = 1) -> int:
+        """The steps of a call that names none."""
+        return self.clip_steps if frames > 1 else self.steps
+
+    def guidance_for(self, roles: Iterable[str], frames: int = 1) -> float:
         """The guidance of a call that names none, with these planes present."""
+        if frames > 1:
+            return self.clip_guidance
         if self.guidance_alone is None or set(OPAQUE) & set(roles):
             return self.guidance
         return self.guidance_alone
@@ -63,13 +82,15 @@ StepCallback = Callable[[int, int, "Mapping[str, Tensor]"], None]
 @dataclass
 class TinyPipeline:
     """Text encoder, autoencoder and denoiser, with their sampling defaults. dtype: of the networks'
-    arithmetic. The networks may lie on any device; planes and noise come from and go to the CPU."""
+    arithmetic. clip_denoiser: makes several frames; None where the weights make stills alone. The
+    networks may lie on any device; planes and noise come from and go to the CPU."""
 
     denoiser: LayeredTransformer
     autoencoder: RGBAAutoencoder | PixelPatches
     text_encoder: TextEncoder
     defaults: TinyDefaults = field(default_factory=TinyDefaults)
     dtype: torch.dtype = torch.float32
+    clip_denoiser: LayeredTransformer | None = None
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, dtype: torch.dtype | None = None) -> TinyPipeline:
@@ -88,17 +109,25 @@ class TinyPipeline:
         table = json.loads(index.read_text(encoding="utf-8"))
         defaults = from_table(TinyDefaults, table.get("defaults", {}), str(index))
         denoiser = load_network(LayeredTransformer, LayeredTransformerConfig, folder / "denoiser")
+        clip_denoiser = None
+        if MOTION in table:
+            clip_denoiser = copy.deepcopy(denoiser)
+            load_lora(clip_denoiser, MOTION, folder / MOTION)
+            merge_lora(clip_denoiser, MOTION)
         return cls(
             denoiser,
             load_codec(folder / "autoencoder"),
             TextEncoder.from_pretrained(folder / "text_encoder", denoiser.config.text_tokens),
             defaults,
             dtype or preferred_dtype(),
+            clip_denoiser,
         )
 
-    def save_pretrained(self, folder: str | Path, text_encoder: Path) -> None:
-        """Write the diffusers-style folder, networks in float16. text_encoder: the quantised text
-        encoder's folder, copied byte for byte."""
+    def save_pretrained(
+        self, folder: str | Path, text_encoder: Path, motion: Path | None = None
+    ) -> None:
+        """Write the diffusers-style folder, networks in float16. text_encoder, motion: folders of
+        the quantised text encoder and of the adapter that makes clips, copied byte for byte."""
         folder = Path(folder)
         half = torch.float16
         save_network(self.denoiser, folder / "denoiser", to_table(self.denoiser.config), half)
@@ -111,8 +140,11 @@ class TinyPipeline:
             "text_encoder": ["multiplane", "TextEncoder"],
             "autoencoder": ["multiplane", type(self.autoencoder).__name__],
             "denoiser": ["multiplane", "LayeredTransformer"],
+            **({MOTION: ["multiplane", "LoRA"]} if motion else {}),
             "defaults": to_table(self.defaults),
         }
+        if motion:
+            copy_files(motion, folder / MOTION, (CONFIG, ADAPTER_WEIGHTS))
         with replacing(folder / INDEX) as partial:
             partial.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
@@ -124,8 +156,10 @@ class TinyPipeline:
     def to(self, device: torch.device | str) -> TinyPipeline:
         """Move the networks; `self`."""
         device = torch.device(device)
-        for network in (self.denoiser, self.autoencoder, self.text_encoder):
-            network.to(device)
+        networks = (self.denoiser, self.autoencoder, self.text_encoder, self.clip_denoiser)
+        for network in networks:
+            if network is not None:
+                network.to(device)
         return self
 
     @property
@@ -155,22 +189,31 @@ class TinyPipeline:
         steps: int | None = None,
         guidance: float | None = None,
         callback: StepCallback | None = None,
+        frames: int = 1,
     ) -> dict[str, Tensor]:
         """Make the wanted planes.
 
         planes: role (of `models.layered_transformer.ROLES`) -> what is known of it. generator: on
         CPU. guidance: 1 is the plain prediction. Returns, for every wanted role, (4, S, S)
-        premultiplied in [0, 1] on CPU; background and composite opaque. callback gets (step, steps,
-        planes as they look from that step). Raises ValueError for an unknown role, pixels of
-        another size, or when nothing is wanted."""
-        layout = PlaneLayout.of(planes)
+        premultiplied in [0, 1] on CPU, for several frames (F, 4, S, S); background and composite
+        opaque. callback gets (step, steps, planes as they look from that step). Raises ValueError
+        for an unknown role, pixels of another size, frames these weights do not make, or when
+        nothing is wanted."""
+        layout = PlaneLayout.of(planes, frames)
         inputs = [planes[role] for role in layout.roles]
         self._check(layout, inputs)
         state = KnownState.prepare(
-            self.denoiser.config, inputs, self.encode, generator, self.device
+            self.denoiser.config,
+            inputs,
+            self.encode,
+            generator,
+            self.device,
+            frames,
+            self.defaults.shared_noise,
         )
-        steps = self.defaults.steps if steps is None else steps
-        guidance = self.defaults.guidance_for(layout.roles) if guidance is None else guidance
+        steps = self.defaults.steps_for(frames) if steps is None else steps
+        if guidance is None:
+            guidance = self.defaults.guidance_for(layout.roles, frames)
         predict = self._predictor(layout, inputs, state, guidance)
         times = time_steps(steps, state.start, self.defaults.shift)
 
@@ -185,7 +228,11 @@ class TinyPipeline:
     def _check(self, layout: PlaneLayout, inputs: Sequence[PlaneInput]) -> None:
         if all(one.given for one in inputs):
             raise ValueError(f"nothing is wanted: all of {layout.roles} are given")
+        if layout.frames > 1 and self.clip_denoiser is None:
+            raise ValueError(f"these weights make stills, {layout.frames} frames were asked: use 1")
         shape = (4, self.size, self.size)
+        if layout.frames > 1:
+            shape = (layout.frames, *shape)
         for role, one in zip(layout.roles, inputs, strict=True):
             if one.pixels is not None and one.pixels.shape != shape:
                 raise ValueError(f"{role} must be {shape}, got {tuple(one.pixels.shape)}")
@@ -193,15 +240,15 @@ class TinyPipeline:
     def _planes(
         self, latents: Tensor, layout: PlaneLayout, inputs: Sequence[PlaneInput]
     ) -> dict[str, Tensor]:
-        """The wanted planes in latents (1, P, 1, C, h, w), as `__call__` returns them."""
+        """The wanted planes in latents (1, P, F, C, h, w), as `__call__` returns them."""
         wanted = [index for index, one in enumerate(inputs) if not one.given]
-        decoded = self.decode(latents[0, wanted, 0]).cpu()
+        decoded = self.decode(latents[0, wanted].flatten(0, 1)).cpu()
         made = {}
-        for index, plane in zip(wanted, decoded, strict=True):
+        for index, plane in zip(wanted, decoded.unflatten(0, (len(wanted), -1)), strict=True):
             role = layout.roles[index]
             if role in OPAQUE:
-                plane = torch.cat([plane[:3], torch.ones_like(plane[3:])])
-            made[role] = plane
+                plane = torch.cat([plane[:, :3], torch.ones_like(plane[:, 3:])], dim=1)
+            made[role] = plane if layout.frames > 1 else plane[0]
         return made
 
     def _predictor(
@@ -217,11 +264,15 @@ class TinyPipeline:
             part[None].to(self.device) for part in self.text_encoder([one.prompt for one in inputs])
         )
         guided = guidance != 1.0 and bool(has_text.any())
+        denoiser = self.denoiser
+        if layout.frames > 1:
+            assert self.clip_denoiser is not None
+            denoiser = self.clip_denoiser
 
         def run(z: Tensor, t: float, shown: Tensor) -> Tensor:
             count = shown.shape[0]
             with self._autocast():
-                predicted = self.denoiser(
+                predicted = denoiser(
                     z.expand(count, *z.shape[1:]),
                     torch.full((count,), t, device=z.device),
                     text.expand(count, *text.shape[1:]),

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from multiplane.models.layered_transformer import LayeredTransformerConfig
+from multiplane.models.sampling import clip_noise
 
 
 @dataclass(frozen=True)
@@ -17,8 +18,9 @@ class PlaneInput:
     """What is known of one plane, at the model's own size.
 
     pixels: (4, S, S) premultiplied in [0, 1], or None. keep: (S, S) in 0..1, 1 where the pixel
-    stands. strength: 0..1, image to image: the share of the way from noise to picture that is made
-    anew. Pixels with neither are given: all of them stand."""
+    stands. For a clip both may have the frames in front: (F, 4, S, S), (F, S, S). strength: 0..1,
+    image to image: the share of the way from noise to picture that is made anew. Pixels with
+    neither are given: all of them stand."""
 
     prompt: str = ""
     pixels: Tensor | None = None
@@ -34,7 +36,7 @@ class PlaneInput:
 class KnownState:
     """What stands still while the wanted tokens move.
 
-    noise, known: (1, P, 1, C, h, w). given: (1, P, 1, h, w) bool, clean tokens. keep: (1, P, 1, 1,
+    noise, known: (1, P, F, C, h, w). given: (1, P, F, h, w) bool, clean tokens. keep: (1, P, F, 1,
     h, w) in 0..1, how much of a token's pixels are kept. release: (1, P, 1, 1, 1, 1), the time at
     which a plane leaves its known path (image to image), 0 for the others; that path is
     t * known + (1 - t) * noise."""
@@ -53,24 +55,28 @@ class KnownState:
         encode: Callable[[Tensor], Tensor],
         generator: torch.Generator,
         device: torch.device,
+        frames: int = 1,
+        shared_noise: float = 0.0,
     ) -> KnownState:
         """The state of these planes on `device`; the noise is drawn on the generator's, the CPU.
 
-        encode: (1, 4, S, S) premultiplied in [0, 1] -> (1, C, h, w) on `device`."""
+        encode: (F, 4, S, S) premultiplied in [0, 1] -> (F, C, h, w) on `device`. shared_noise: see
+        `clip_noise`."""
         grid, count = config.grid, len(inputs)
-        shape = (1, count, 1, config.channels, grid, grid)
-        noise = torch.randn(shape, generator=generator).to(device)
+        shape = (1, count, frames, config.channels, grid, grid)
+        noise = clip_noise(shape, shared_noise, generator).to(device)
         known = torch.zeros_like(noise)
-        keep = torch.zeros(1, count, 1, 1, grid, grid)
+        keep = torch.zeros(1, count, frames, 1, grid, grid)
         release = torch.zeros(1, count, 1, 1, 1, 1)
         for index, one in enumerate(inputs):
             if one.pixels is None:
                 continue
-            known[0, index, 0] = encode(one.pixels[None])[0]
+            known[0, index] = encode(one.pixels.reshape(-1, *one.pixels.shape[-3:]))
             if one.given:
                 keep[0, index] = 1
             if one.keep is not None:
-                keep[0, index] = F.adaptive_avg_pool2d(one.keep[None, None], grid)[0]
+                coverage = one.keep.reshape(-1, 1, *one.keep.shape[-2:])
+                keep[0, index] = F.adaptive_avg_pool2d(coverage, grid)
             if one.strength is not None:
                 release[0, index] = 1 - one.strength
         keep, release = keep.to(device), release.to(device)
@@ -83,7 +89,7 @@ class KnownState:
         return min(0.98, float(self.release.flatten()[wanted].min())) if bool(wanted.any()) else 0.0
 
     def settle(self, z: Tensor, t: float) -> Tensor:
-        """z (1, P, 1, C, h, w) at time t with given tokens clean, tokens kept by more than half
+        """z (1, P, F, C, h, w) at time t with given tokens clean, tokens kept by more than half
         pulled to their known path by as much, and held planes on it."""
         path = t * self.known + (1 - t) * self.noise
         kept = torch.where(self.keep > 0.5, self.keep, torch.zeros_like(self.keep))

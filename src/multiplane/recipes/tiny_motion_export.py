@@ -1,0 +1,78 @@
+"""Put the adapter that makes clips beside the weights it was trained on, as one folder of weights.
+
+    python -m multiplane.recipes.tiny_motion_export RUN OUT --version 1.1 [--clip-guidance G ...]
+
+RUN is the output folder of `multiplane.recipes.tiny_motion`. The networks of the stills are copied
+as they are, so stills stay what they were.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from multiplane.core.config import from_table
+from multiplane.core.request import Task
+from multiplane.models.lora import add_lora, save_lora
+from multiplane.pipelines.tiny import MOTION, TinyDefaults, TinyPipeline
+from multiplane.recipes.tiny_motion import Config
+from multiplane.training import checkpoint
+from multiplane.training.rows import Row
+
+logger = logging.getLogger(__name__)
+
+
+def export(run: Path, out: Path, version: str, steps: int, guidance: float) -> Path:
+    """Write `out` from the newest checkpoint's averaged adapter; returns that checkpoint. steps,
+    guidance: of clips, where a call names none. Raises FileNotFoundError without a checkpoint."""
+    path = checkpoint.newest(run)
+    if path is None:
+        raise FileNotFoundError(
+            f"{run} holds no checkpoint: train with multiplane.recipes.tiny_motion"
+        )
+    meta = json.loads((path / checkpoint.META).read_text(encoding="utf-8"))
+    config = from_table(Config, meta["config"], str(path / checkpoint.META))
+    state = checkpoint.load(path)
+    trained = TinyPipeline.from_pretrained(config.weights, torch.float32).denoiser
+    add_lora(trained, MOTION, config.lora)
+    trained.load_state_dict({**state["model"], **state["ema"]})
+    stills = TinyPipeline.from_pretrained(config.weights, torch.float32)
+    rows = [Row.parse(text) for text, weight in config.rows.items() if weight > 0]
+    stills.defaults = replace(
+        stills.defaults,
+        version=version,
+        clip_tasks=tuple(str(Task(row.given, row.wanted)) for row in rows),
+        max_frames=max(part.span.length for part in config.parts),
+        clip_steps=steps,
+        clip_guidance=guidance,
+        shared_noise=config.shared_noise,
+    )
+    with tempfile.TemporaryDirectory() as place:
+        save_lora(trained, MOTION, config.lora, Path(place), torch.float16)
+        stills.save_pretrained(out, config.weights / "text_encoder", Path(place))
+    logger.info("wrote %s from %s", out, path)
+    return path
+
+
+def main() -> None:
+    """The command line."""
+    defaults = TinyDefaults()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--version", required=True)
+    parser.add_argument("--clip-steps", type=int, default=defaults.clip_steps)
+    parser.add_argument("--clip-guidance", type=float, default=defaults.clip_guidance)
+    given = parser.parse_args()
+    logging.basicConfig(level=logging.INFO)
+    export(given.run, given.out, given.version, given.clip_steps, given.clip_guidance)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""What `tiny` promises of clips whatever its weights: stills stay what they were, given frames
+stand, sizes and frame counts hold, seeds repeat."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from multiplane.core.family import ClipFamily
+from multiplane.core.frames import filled
+from multiplane.core.request import Control, LayerRequest, Plane, RequestError
+from multiplane.engine.generate import run_request
+from multiplane.models.layered_transformer import LayeredTransformer, PlaneLayout
+from multiplane.models.lora import LoRAConfig, add_lora, merge_lora, save_lora, set_gate
+from multiplane.models.rgba_autoencoder import RGBAAutoencoder
+from multiplane.models.sampling import clip_noise
+from multiplane.models.text_encoder import write_quantized
+from multiplane.pipelines.tiny import MOTION, PlaneInput, TinyDefaults, TinyFamily, TinyPipeline
+from small_world import AUTOENCODER, DENOISER, SIZE, WordEncoder, write_text_encoder
+
+LORA = LoRAConfig(4, 4.0, layers=("qkv", "out", "up", "down"))
+DEFAULTS = TinyDefaults(
+    version="test",
+    steps=3,
+    tasks=(
+        "foreground",
+        "background",
+        "foreground background",
+        "foreground background composite",
+        "background -> foreground composite",
+        "composite -> foreground background",
+    ),
+    controls=("silhouette",),
+    clip_tasks=(
+        "foreground",
+        "foreground background composite",
+        "background -> foreground composite",
+        "composite -> foreground background",
+    ),
+    max_frames=6,
+    clip_steps=2,
+    shared_noise=0.5,
+)
+WANTED = Plane(wanted=True, prompt="red ball")
+
+
+def a_still_denoiser() -> LayeredTransformer:
+    torch.manual_seed(0)
+    denoiser = LayeredTransformer(DENOISER)
+    for parameter in denoiser.parameters():
+        if parameter.ndim == 2 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.2)
+    return denoiser.eval()
+
+
+def with_adapter(denoiser: LayeredTransformer) -> LayeredTransformer:
+    """The same network beside an adapter that does something."""
+    network = copy.deepcopy(denoiser)
+    torch.manual_seed(1)
+    add_lora(network, MOTION, LORA)
+    for name, parameter in network.named_parameters():
+        if ".up." in name and ".adapters." in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return network
+
+
+def a_pipeline(clips: bool = True) -> TinyPipeline:
+    still = a_still_denoiser()
+    moving = None
+    if clips:
+        moving = with_adapter(still)
+        merge_lora(moving, MOTION)
+    torch.manual_seed(2)
+    autoencoder = RGBAAutoencoder(AUTOENCODER).eval()
+    return TinyPipeline(still, autoencoder, WordEncoder(), DEFAULTS, clip_denoiser=moving)  # pyright: ignore
+
+
+@pytest.fixture(scope="module")
+def family() -> TinyFamily:
+    return TinyFamily(a_pipeline())
+
+
+def frames_of(count: int, width: int, height: int, opaque: bool = False) -> np.ndarray:
+    random = np.random.default_rng(count)
+    pixels = random.integers(0, 256, (count, height, width, 4), dtype=np.uint8)
+    if opaque:
+        pixels[..., 3] = 255
+    return pixels
+
+
+def test_a_clip_has_every_plane_at_its_size_and_frames(family: TinyFamily) -> None:
+    assert isinstance(family, ClipFamily)
+    assert (family.max_frames, family.fps) == (6, Fraction(8))
+    request = LayerRequest((WANTED,), WANTED, Plane(wanted=True), size=(50, 20), frames=5)
+    outcome = run_request(family, request)
+    made = family.make(filled(replace(request, size=(50, 20))))
+    for plane in (*made.foregrounds, made.background, made.composite):
+        assert plane is not None
+        assert plane.shape == (5, 20, 50, 4)
+    assert made.background is not None
+    assert float(made.background[..., 3].min()) == 1.0
+    assert outcome.request.fps == 8
+    assert made.report["steps"] == 2
+
+
+def test_the_same_seed_gives_the_same_clip_and_another_another(family: TinyFamily) -> None:
+    request = LayerRequest((WANTED,), size=(32, 32), frames=4)
+    first, again = family.make(request), family.make(request)
+    other = family.make(replace(request, seed=1))
+    np.testing.assert_array_equal(first.foregrounds[0], again.foregrounds[0])
+    assert not np.array_equal(first.foregrounds[0], other.foregrounds[0])
+
+
+def test_stills_do_not_know_of_clips() -> None:
+    request = LayerRequest((WANTED,), WANTED, size=(32, 32))
+    with_clips, without = (TinyFamily(a_pipeline(clips)).make(request) for clips in (True, False))
+    np.testing.assert_array_equal(with_clips.foregrounds[0], without.foregrounds[0])
+
+
+def test_a_still_given_stands_as_the_first_frame_of_what_is_made(family: TinyFamily) -> None:
+    still = frames_of(1, 32, 32, opaque=True)[0]
+    request = LayerRequest((WANTED,), Plane(pixels=still), Plane(wanted=True), frames=3)
+    outcome = run_request(family, request)
+    assert outcome.background is not None
+    first = outcome.background[0]
+    np.testing.assert_array_equal(np.asarray(first)[..., :3], still[..., :3])
+    assert not np.array_equal(outcome.background[1], outcome.background[0])
+
+
+def test_its_latents_stand_where_they_are_given_and_nowhere_else() -> None:
+    pipeline = a_pipeline()
+    pixels = torch.rand(3, 4, SIZE, SIZE)
+    keep = torch.tensor([1.0, 0.0, 0.0])[:, None, None].expand(3, SIZE, SIZE)
+    made = pipeline(
+        {"foreground": PlaneInput("red ball", pixels, keep)},
+        torch.Generator().manual_seed(0),
+        frames=3,
+    )["foreground"]
+    seen = pipeline.decode(pipeline.encode(pixels))
+    assert torch.equal(made[0], seen[0])
+    assert (made[1:] - seen[1:]).abs().mean() > 0.01
+
+
+def test_a_given_clip_stays_and_the_rest_is_made_for_it(family: TinyFamily) -> None:
+    clip = frames_of(4, 24, 24, opaque=True)
+    request = LayerRequest((WANTED,), WANTED, Plane(pixels=clip), size=(24, 24), frames=4)
+    made = family.make(filled(request))
+    assert made.composite is not None
+    np.testing.assert_array_equal(np.round(made.composite * 255).astype(np.uint8), clip)
+    other = replace(request, composite=Plane(pixels=np.ascontiguousarray(clip[::-1])))
+    assert not np.array_equal(made.foregrounds[0], family.make(filled(other)).foregrounds[0])
+
+
+def test_a_composite_is_made_along_where_clips_were_trained_with_one(family: TinyFamily) -> None:
+    request = LayerRequest((WANTED,), WANTED, size=(16, 16), frames=2)
+    made = family.make(request)
+    assert made.composite is None
+    assert made.background is not None
+
+
+def test_what_clips_cannot_do_is_said(family: TinyFamily) -> None:
+    too_long = LayerRequest((WANTED,), size=(16, 16), frames=7)
+    with pytest.raises(RequestError, match="at most 6 frames"):
+        run_request(family, too_long)
+    mask = np.full((16, 16), 255, np.uint8)
+    steered = LayerRequest(
+        (WANTED,), size=(16, 16), frames=2, controls=(Control("foreground", "silhouette", mask),)
+    )
+    with pytest.raises(RequestError, match="steers stills alone"):
+        family.make(steered)
+    background_alone = LayerRequest((), WANTED, size=(16, 16), frames=2)
+    with pytest.raises(RequestError, match="as clips these weights make"):
+        family.make(background_alone)
+    stills = TinyFamily(a_pipeline(clips=False))
+    with pytest.raises(RequestError, match="makes stills"):
+        run_request(stills, LayerRequest((WANTED,), size=(16, 16), frames=2))
+    with pytest.raises(ValueError, match="make stills, 2 frames"):
+        stills.pipeline({"foreground": PlaneInput()}, torch.Generator(), frames=2)
+
+
+def test_the_adapter_is_saved_and_merged_as_it_works_beside_the_network(tmp_path: Path) -> None:
+    """Oracle: the adapter as a path of its own beside every layer, which a gate of one makes it."""
+    pipeline = a_pipeline(clips=False)
+    beside = with_adapter(pipeline.denoiser)
+    save_lora(beside, MOTION, LORA, tmp_path / "adapter")
+    text = write_quantized(write_text_encoder(tmp_path / "published"), tmp_path / "text")
+    pipeline.save_pretrained(tmp_path / "weights", text or tmp_path / "text", tmp_path / "adapter")
+    loaded = TinyPipeline.from_pretrained(tmp_path / "weights", torch.float32)
+    assert loaded.clip_denoiser is not None
+    assert loaded.defaults == DEFAULTS
+    layout = PlaneLayout.of(["foreground"], 3)
+    known = {
+        "noisy": torch.randn(1, 1, 3, 4, 4, 4),
+        "t": torch.full((1,), 0.4),
+        "text": torch.randn(1, 1, 4, 12),
+        "has_text": torch.ones(1, 1, 4, dtype=torch.bool),
+        "given": torch.zeros(1, 1, 3, 4, 4, dtype=torch.bool),
+        "layout": layout,
+    }
+    set_gate(beside, MOTION, torch.ones(1))
+    with torch.no_grad():
+        merged, apart = loaded.clip_denoiser(**known), beside(**known)
+        still = loaded.denoiser(**known)
+    assert torch.allclose(merged, apart, atol=2e-2)  # the network itself is stored in float16
+    assert (still - apart).abs().max() > 0.1
+
+
+def test_frames_share_as_much_of_their_noise_as_asked() -> None:
+    noise = clip_noise((1, 2, 4, 8, 32, 32), 0.6, torch.Generator().manual_seed(0))
+    assert float(noise.var()) == pytest.approx(1.0, abs=0.03)
+    between = (noise[:, :, 0] * noise[:, :, 3]).mean()
+    assert float(between) == pytest.approx(0.6, abs=0.03)
+    planes = (noise[:, 0] * noise[:, 1]).mean()
+    assert float(planes) == pytest.approx(0.0, abs=0.03)
+
+
+def test_the_noise_of_a_still_is_what_it_always_was() -> None:
+    shape = (1, 2, 1, 3, 4, 4)
+    plain = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+    assert torch.equal(clip_noise(shape, 0.5, torch.Generator().manual_seed(3)), plain)

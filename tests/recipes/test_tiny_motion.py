@@ -1,0 +1,138 @@
+"""The adapter that makes clips: it trains, resumes exactly, and leaves the stills alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from multiplane.core.config import from_table, read_config, to_table
+from multiplane.core.request import Task
+from multiplane.models.layered_transformer import LayeredTransformer
+from multiplane.models.rgba_autoencoder import RGBAAutoencoder
+from multiplane.models.text_encoder import TextEncoder, write_quantized
+from multiplane.pipelines.tiny import MOTION, TinyDefaults, TinyFamily, TinyPipeline
+from multiplane.recipes.tiny_motion import Config, main
+from multiplane.recipes.tiny_motion_export import export
+from multiplane.training import checkpoint
+from small_world import AUTOENCODER, DENOISER, write_shards, write_text_encoder
+
+CONFIG = """
+weights = "{root}/stills"
+prompts = ["red ball", "green ball over night"]
+first = 0.5
+frames = 3
+heldout = 2
+[run]
+out = "{root}/{name}"
+steps = {steps}
+warmup = 1
+compile = false
+precision = "no"
+log_every = 1
+save_every = 2
+sample_every = 100
+[feed]
+shards = "{root}/shards"
+size = 32
+background_size = 40
+[lora]
+rank = 4
+alpha = 4.0
+layers = ["qkv", "out", "up", "down"]
+[rows]
+"-> foreground" = 0.5
+"composite -> foreground background" = 0.5
+[[parts]]
+span = {{ frames = 3, stride = 2, length = 6 }}
+alone = 2
+scene = 2
+[[parts]]
+span = {{ frames = 6, stride = 1, length = 6 }}
+alone = 2
+scene = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards and untrained weights of stills."""
+    root = tmp_path_factory.mktemp("motion")
+    write_shards(root / "shards")
+    write_quantized(write_text_encoder(root / "published"), root / "text")
+    torch.manual_seed(0)
+    config = replace(DENOISER, text_tokens=16)
+    denoiser = LayeredTransformer(config)
+    for parameter in denoiser.parameters():
+        if parameter.ndim == 2 and not parameter.any():
+            torch.nn.init.normal_(parameter, std=0.2)  # else its closed gates let nothing learn
+    stills = TinyPipeline(
+        denoiser,
+        RGBAAutoencoder(AUTOENCODER),
+        TextEncoder.from_pretrained(root / "text", 16),
+        TinyDefaults(version="1", tasks=("foreground",)),
+    )
+    stills.save_pretrained(root / "stills", root / "text")
+    return root
+
+
+def train(root: Path, name: str, steps: int) -> Path:
+    path = root / f"{name}.toml"
+    path.write_text(CONFIG.format(root=root, name=name, steps=steps))
+    main(path)
+    return root / name
+
+
+def test_it_trains_the_adapter_alone_and_goes_on_exactly_where_it_stopped(world: Path) -> None:
+    whole, part = train(world, "whole", 4), world / "part"
+    part.mkdir()
+    for kept in (whole / "step-0000002",):
+        shutil.copytree(kept, part / kept.name)
+    train(world, "part", 4)
+    first, second = (checkpoint.load(run / "step-0000004") for run in (whole, part))
+    stills = TinyPipeline.from_pretrained(world / "stills").denoiser.state_dict()
+    moved = 0
+    for name, value in first["model"].items():
+        assert torch.equal(value, second["model"][name]), name
+        if ".adapters." in name:
+            moved += int(".up." in name.partition(".adapters.")[2] and bool(value.any()))
+        else:
+            assert torch.equal(value, stills[name.replace(".base.", ".")]), name
+    assert moved == 2 * (3 + 1 + 2 + 1)
+    log = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
+    assert any("heldout -> foreground" in record for record in log)
+    assert (whole / "sheet-000004.png").exists()
+
+
+def test_the_exported_folder_makes_clips_and_the_same_stills(world: Path) -> None:
+    run = train(world, "exported", 2)
+    came_from = export(run, world / "out", version="1.1", steps=3, guidance=2.0)
+    assert came_from.name == "step-0000002"
+    family = TinyFamily.load(world / "out")
+    assert (family.version, family.max_frames) == ("1.1", 6)
+    defaults = family.pipeline.defaults
+    assert (defaults.clip_steps, defaults.clip_guidance, defaults.shared_noise) == (3, 2.0, 0.5)
+    assert set(map(Task.of, defaults.clip_tasks)) == {
+        Task.of("-> foreground"),
+        Task.of("composite -> foreground background"),
+    }
+    for part in ("denoiser", "autoencoder"):
+        file = f"{part}/diffusion_pytorch_model.safetensors"
+        assert (world / "out" / file).read_bytes() == (world / "stills" / file).read_bytes()
+    assert (world / "out" / MOTION / "adapter.safetensors").is_file()
+    assert family.pipeline.clip_denoiser is not None
+
+
+def test_without_a_checkpoint_it_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"train with multiplane\.recipes\.tiny_motion"):
+        export(tmp_path / "nothing", tmp_path / "out", "1", 16, 3.0)
+
+
+def test_the_shipped_configuration_reads_and_survives_its_checkpoint_table() -> None:
+    path = Path(__file__).parents[2] / "src/multiplane/recipes/configs/tiny_motion.toml"
+    config = read_config(Config, path)
+    assert from_table(Config, json.loads(json.dumps(to_table(config)))) == config
