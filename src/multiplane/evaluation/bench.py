@@ -6,12 +6,14 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from multiplane.core.clip import LayerClip
 from multiplane.core.document import Layer, LayerDocument
 from multiplane.core.family import Family, Progress
 from multiplane.core.request import LayerRequest, MadePlanes, Task
@@ -29,6 +31,8 @@ class Runner(Protocol):
     """What the suite asks of an engine's model."""
 
     def run(self, request: LayerRequest, progress: Progress | None = None) -> LayerDocument: ...
+
+    def run_clip(self, request: LayerRequest, progress: Progress | None = None) -> LayerClip: ...
 
     def add(
         self,
@@ -60,6 +64,8 @@ class RecordingFamily:
         self.name = family.name
         self.version = family.version
         self.native_size = family.native_size
+        self.max_frames: int = getattr(family, "max_frames", 1)
+        self.fps: Fraction = getattr(family, "fps", Fraction(8))
 
     @property
     def tasks(self) -> frozenset[Task]:

@@ -39,6 +39,7 @@ PARTS: tuple[PartEntry, ...] = (
     PartEntry("native", "native", "planes made together against a cut flat picture"),
     PartEntry("iterative", "iterative", "five layers added one by one"),
     PartEntry("inpainting", "inpainting", "half of a foreground painted anew, alpha too"),
+    PartEntry("clips", "clips", "several frames: from words, around given planes, taken apart"),
 )
 
 
