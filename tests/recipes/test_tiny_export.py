@@ -10,11 +10,12 @@ import torch
 
 from multiplane.core.config import to_table
 from multiplane.core.request import Task
+from multiplane.models.layered_transformer import LayeredTransformer
 from multiplane.models.rgba_autoencoder import RGBAAutoencoder
 from multiplane.models.text_encoder import write_quantized
 from multiplane.models.weights_io import save_network
 from multiplane.pipelines.tiny import TinyDefaults, TinyFamily
-from multiplane.recipes.tiny import Config, check_fit
+from multiplane.recipes.tiny import Config, begun, check_fit
 from multiplane.recipes.tiny_export import export, trained_tasks
 from multiplane.training import checkpoint
 from multiplane.training.feed import FeedConfig
@@ -105,3 +106,15 @@ def test_tokens_must_be_those_of_the_representation(config: Config) -> None:
     wider = replace(config, model=replace(config.model, channels=5))
     with pytest.raises(ValueError, match=r"model\.channels 5 must be 4"):
         check_fit(wider, codec)
+
+
+def test_training_goes_on_from_another_denoiser(config: Config, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    other = LayeredTransformer(DENOISER)
+    save_network(other, tmp_path / "other", to_table(DENOISER))
+    started = begun(replace(config, start=tmp_path / "other"))
+    for name, value in other.state_dict().items():
+        assert torch.equal(started.state_dict()[name], value), name
+    deeper = replace(config, start=tmp_path / "other", model=replace(DENOISER, depth=3))
+    with pytest.raises(ValueError, match="holds LayeredTransformerConfig"):
+        begun(deeper)

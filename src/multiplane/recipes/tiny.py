@@ -23,7 +23,7 @@ from multiplane.models.layered_transformer import LayeredTransformer, LayeredTra
 from multiplane.models.patches import PixelPatches
 from multiplane.models.rgba_autoencoder import RGBAAutoencoder
 from multiplane.models.text_encoder import TextEncoder
-from multiplane.models.weights_io import save_network
+from multiplane.models.weights_io import load_network, save_network
 from multiplane.recipes.command import path_argument
 from multiplane.training.feed import FeedConfig, load_feed
 from multiplane.training.losses import logit_normal_times
@@ -44,7 +44,8 @@ from multiplane.training.run import RunConfig, TrainingRun, compile_parts
 @dataclass(frozen=True)
 class Config:
     """text_encoder: folder that multiplane.recipes.text_encoder wrote. autoencoder: folder of a
-    trained autoencoder, or of `PixelPatches`. rows: weight of each row of the task table. prompts:
+    trained autoencoder, or of `PixelPatches`. start: folder of a denoiser to go on from with a
+    schedule of its own; None begins with random weights. rows: weight of each row of the task table. prompts:
     foreground prompts of the sample sheets, "a over b" for a scene. batch_alone, batch_scene:
     samples a step where the foreground is alone or the whole scene is there. drop_all_text,
     drop_one_text: see `drop_text`. keep: share of steps that give part of a wanted plane. heldout:
@@ -56,6 +57,7 @@ class Config:
     autoencoder: Path
     rows: dict[str, float]
     prompts: tuple[str, ...]
+    start: Path | None = None
     model: LayeredTransformerConfig = field(default_factory=LayeredTransformerConfig)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     batch_alone: int = 64
@@ -83,12 +85,24 @@ def check_fit(config: Config, codec: RGBAAutoencoder | PixelPatches) -> None:
         )
 
 
+def begun(config: Config) -> LayeredTransformer:
+    """The denoiser as training finds it. Raises ValueError where `start` is of another size."""
+    denoiser = LayeredTransformer(config.model)
+    if config.start is None:
+        return denoiser
+    found = load_network(LayeredTransformer, LayeredTransformerConfig, config.start)
+    if found.config != config.model:
+        raise ValueError(f"{config.start} holds {found.config}, not {config.model}")
+    denoiser.load_state_dict(found.state_dict())
+    return denoiser
+
+
 def main(path: Path) -> None:
     """Train to `run.steps` and write the averaged weights to `run.out`/denoiser."""
     config = read_config(Config, path)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.manual_seed(config.run.seed)  # the initial weights
-    denoiser = LayeredTransformer(config.model)
+    denoiser = begun(config)
     if config.run.compile:
         compile_parts(*denoiser.blocks)
     run = TrainingRun(config.run, denoiser, denoiser.blocks, to_table(config))
