@@ -45,11 +45,11 @@ from multiplane.training.run import RunConfig, TrainingRun, compile_parts
 class Config:
     """text_encoder: folder that multiplane.recipes.text_encoder wrote. autoencoder: folder of a
     trained autoencoder, or of `PixelPatches`. start: folder of a denoiser to go on from with a
-    schedule of its own; None begins with random weights. rows: weight of each row of the task table. prompts:
-    foreground prompts of the sample sheets, "a over b" for a scene. batch_alone, batch_scene:
-    samples a step where the foreground is alone or the whole scene is there. drop_all_text,
-    drop_one_text: see `drop_text`. keep: share of steps that give part of a wanted plane. heldout:
-    scenes of each row in the held-out losses."""
+    schedule of its own; None begins with random weights. rows: weight of each row of the task
+    table. prompts: foreground prompts of the sample sheets, "a over b" for a scene. batch_alone,
+    batch_scene: samples a step where the foreground is alone or the whole scene is there.
+    drop_all_text, drop_one_text: see `drop_text`. keep: share of steps that give part of a wanted
+    plane. heldout: scenes of each row in the held-out losses."""
 
     run: RunConfig
     feed: FeedConfig

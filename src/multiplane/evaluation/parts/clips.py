@@ -89,7 +89,8 @@ def _made(bench: Bench, request: LayerRequest) -> tuple[dict[str, NDArray[Any]],
     composite = np.stack([composite_u8(frame) for frame in stored])
     planes = {"composite": composite}
     for index, layer in enumerate(stored[0].leaves()):
-        planes[layer.role or layer.name] = np.stack([frame.leaves()[index].pixels for frame in stored])
+        name = layer.role or layer.name
+        planes[name] = np.stack([frame.leaves()[index].pixels for frame in stored])
     own = bench.family.made
     assert own is not None
     found: dict[str, Any] = {"seconds": seconds}
