@@ -5,8 +5,9 @@ asked for, Ray against the plain loop, side by side in one run.
 
 Records a second of wall clock: the first photographs, a block for every worker, warm each way up
 and are not counted, nor is the loading of the networks. CPU seconds a record by step; for loop and
-pool also those of all their processes, start and loading included, which say what a way costs on a
-machine that is not idle. The outputs are compared too: all ways must give the same bytes.
+pool also those of all their processes, start and loading included, and for the pool on Linux the
+share of the time in which its processes ran or waited for a core: these say what a way is worth on
+a machine that is not idle. The outputs are compared too: all ways must give the same bytes.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import argparse
 import hashlib
 import itertools
 import json
+import multiprocessing
 import os
 import platform
 import sys
@@ -38,11 +40,12 @@ def timed(
     count the others of its block as made in no time."""
     begun, used = time.perf_counter(), _cpu_seconds()
     done: list[Outcome] = []
-    warm = begun
+    warm, busy_warm, busy = begun, 0.0, 0.0
     for outcome in outcomes(config, [*warming, *tasks], where, workers):
         done.append(outcome)
+        busy = _busy_seconds()
         if len(done) == len(warming):
-            warm = time.perf_counter()
+            warm, busy_warm = time.perf_counter(), busy
     ended = time.perf_counter()
     keys = {task.key for task in tasks}
     made = [outcome for outcome in done if outcome.key in keys]
@@ -59,12 +62,27 @@ def timed(
     if where != "ray":  # its processes are not this one's children
         spent = _cpu_seconds() - used
         figures["CPU seconds a record, start and all"] = round(spent / len(done), 2)
+    if busy > busy_warm:
+        share = (busy - busy_warm) / (workers * (ended - warm))
+        figures["share of the time running or waiting for a core"] = round(share, 3)
     return figures, {outcome.key: _digest(outcome) for outcome in made}
 
 
 def _cpu_seconds() -> float:
     """Of this process and of those it started and has waited for."""
     return sum(os.times()[:4])
+
+
+def _busy_seconds() -> float:
+    """In which the processes of the pool have run or stood in line for a core; 0 where the system
+    does not tell."""
+    found = 0
+    for process in multiprocessing.active_children():
+        told = Path(f"/proc/{process.pid}/schedstat")
+        if told.exists():
+            ran, waited, _ = told.read_text().split()
+            found += int(ran) + int(waited)
+    return found / 1e9
 
 
 def _digest(outcome: Outcome) -> str:

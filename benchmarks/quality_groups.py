@@ -42,6 +42,7 @@ from multiplane.weights.sources import locate
 
 SIZE = 192
 SEED = 5
+LOWER = (0.4, 0.5, 0.6)  # thresholds that take more
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,19 +101,36 @@ def _figures(
     faults: NDArray[np.str_],
     threshold: float,
 ) -> dict[str, Any]:
-    passed = scores >= threshold
+    passed, real = scores >= threshold, faults == "real"
     return {
         "accuracy at 0.5": round(float(((scores >= 0.5) == good).mean()), 3),
         "auc": round(roc_auc(scores, good), 3),
         "threshold": threshold,
         "good that pass": round(float(passed[good].mean()), 3),
         "bad that pass": round(float(passed[~good].mean()), 3),
-        "precision": round(float(good[passed].mean()), 3) if passed.any() else None,
+        "precision": _precision(good, passed),
+        "at a threshold of": {
+            least: {
+                "good that pass": round(float((scores >= least)[good].mean()), 3),
+                "precision": _precision(good, scores >= least),
+            }
+            for least in LOWER
+        },
         "passed": {
             fault: f"{int(passed[faults == fault].sum())} of {int((faults == fault).sum())}"
             for fault in sorted(set(faults.tolist()))
         },
+        "real programs'": {
+            "made": int(real.sum()),
+            "good": int(good[real].sum()),
+            "pass": int(passed[real].sum()),
+            "good of those": int((good & passed)[real].sum()),
+        },
     }
+
+
+def _precision(good: NDArray[np.bool_], passed: NDArray[np.bool_]) -> float | None:
+    return round(float(good[passed].mean()), 3) if passed.any() else None
 
 
 def compared(
