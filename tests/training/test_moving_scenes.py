@@ -94,6 +94,16 @@ def test_rows_hold_given_planes_over_all_frames_and_first_frames_in_addition() -
         rows.draw(Row.parse("silhouette -> foreground"), 1, SPAN, seeded(0))
 
 
+def test_autocast_moves_nothing_that_is_composed() -> None:
+    feed, prompts = a_scene_feed()
+    rows = ClipRowFeed(MovingScenes(feed), prompts, RGBAAutoencoder(AUTOENCODER))
+    row = Row.parse("-> background foreground composite")
+    plain = rows.draw(row, 2, SPAN, seeded(0))
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = rows.draw(row, 2, SPAN, seeded(0))
+    assert torch.equal(plain.clean, cast.clean)
+
+
 def test_spans_show_frames_of_one_clip_and_refuse_what_does_not_fit() -> None:
     starts = {ClipSpan(4, 2, 16).times(seeded(seed))[0] * 15 for seed in range(40)}
     assert len(starts) > 5
