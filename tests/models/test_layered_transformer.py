@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from multiplane.models.layered_transformer import (
     LayeredTransformer,
     LayeredTransformerConfig,
     PlaneLayout,
+    attention,
 )
 from multiplane.models.rotary import rotary_angles, rotate
 
@@ -125,6 +127,27 @@ def test_given_tokens_take_the_clean_time() -> None:
     same = model(**data, layout=layout, clean_time=data["t"])
     torch.testing.assert_close(same, plain)
     assert (model(**data, layout=layout) - plain).abs().max() > 1e-4
+
+
+def test_frames_apart_lie_where_they_would_lie_in_the_whole_clip() -> None:
+    model, device = a_model(), torch.device("cpu")
+    cells = 3 * 5
+    whole = model._positions(PlaneLayout.of(["foreground"], 5), 3, 5, device)[: 5 * cells]
+    apart = model._positions(PlaneLayout.of(["foreground"], 3, stride=2), 3, 5, device)[: 3 * cells]
+    assert torch.equal(apart.unflatten(0, (3, cells)), whole.unflatten(0, (5, cells))[::2])
+
+
+def test_attention_by_plain_products_is_the_fused_one() -> None:
+    """Oracle: torch's own, of values and of gradients."""
+    g = torch.Generator().manual_seed(0)
+    known = [torch.randn(2, 3, 7, 8, generator=g) for _ in range(3)]
+    found = []
+    for form in (attention, F.scaled_dot_product_attention):
+        q, k, v = (each.clone().requires_grad_() for each in known)
+        mixed = form(q, k, v)
+        found.append((mixed, *torch.autograd.grad(mixed.square().sum(), (q, k, v))))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
 
 
 def test_unknown_roles_are_refused() -> None:

@@ -139,6 +139,8 @@ def test_only_the_chosen_blocks_have_it() -> None:
         remove_lora(model, "content")
     with pytest.raises(ValueError, match="at least 1"):
         LoRAConfig(rank=0)
+    with pytest.raises(ValueError, match="name some of qkv"):
+        LoRAConfig(layers=())
 
 
 def test_a_saved_adapter_comes_back_with_its_scale(tmp_path: Path) -> None:

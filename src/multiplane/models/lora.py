@@ -26,7 +26,6 @@ from multiplane.models.weights_io import CONFIG, read_tensors, write_tensors
 
 WEIGHTS = "adapter.safetensors"
 
-
 # Layers of a block that take adapters, and the equal parts of their output.
 PARTS = {"qkv": 3, "out": 1, "up": 2, "down": 1}
 
@@ -45,6 +44,8 @@ class LoRAConfig:
     def __post_init__(self) -> None:
         if self.rank < 1:
             raise ValueError(f"the rank must be at least 1, got {self.rank}")
+        if not self.layers:
+            raise ValueError(f"an adapter needs a layer: name some of {', '.join(PARTS)}")
         if unknown := sorted(set(self.layers) - set(PARTS)):
             raise ValueError(f"no layer {unknown[0]!r}: a block has {', '.join(PARTS)}")
 

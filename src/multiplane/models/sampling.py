@@ -18,9 +18,11 @@ OnStep = Callable[[int, int, Tensor], None]
 
 
 def clip_noise(shape: Sequence[int], shared: float, generator: torch.Generator) -> Tensor:
-    """Standard normal noise (B, P, F, C, h, w) on the generator's device. shared: 0..1, the share
-    of its variance that all frames have in common (Ge et al., arXiv 2305.10474, section 3.2), which
-    keeps what is drawn alike from frame to frame."""
+    """Standard normal noise (B, P, F, C, h, w) on the CPU, as `generator` is. shared: 0..1, the
+    share of its variance that all frames have in common (the mixed noise of Ge et al., arXiv
+    2305.10474), which keeps what is drawn alike from frame to frame. Raises ValueError."""
+    if not 0.0 <= shared <= 1.0:
+        raise ValueError(f"frames share 0 to 1 of the noise's variance, got {shared}")
     noise = torch.randn(tuple(shape), generator=generator)
     if shared == 0 or shape[2] == 1:
         return noise

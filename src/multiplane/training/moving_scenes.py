@@ -218,8 +218,8 @@ class ClipRowFeed:
 
     def draw(self, row: Row, count: int, span: ClipSpan, generator: torch.Generator) -> RowBatch:
         """`count` samples of this row, captions in place, nothing dropped, whole planes given.
-        Composed in float32 whatever autocast is on: a grid in bfloat16 moves what it samples by up
-        to an eighth of a pixel, another way in every frame. Raises ValueError for a row with a
+        Composed in float32 whatever autocast is on: a grid in bfloat16 moves what it samples by a
+        tenth of a pixel and more, another way in every frame. Raises ValueError for a row with a
         control."""
         layout = replace(row.layout, frames=span.frames, stride=span.stride)
         make = self.scenes.alone if row.alone else self.scenes.scenes
