@@ -5,6 +5,7 @@ The networks are small and untrained here; what they paint does not matter to th
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -241,6 +242,20 @@ def test_saved_and_loaded_it_makes_the_same(tmp_path: Path) -> None:
         one(wanted, torch.Generator().manual_seed(0))["foreground"] for one in (pipeline, again)
     ]
     torch.testing.assert_close(made[0], made[1])
+
+
+def test_an_index_of_another_version_is_read_or_refused(tmp_path: Path) -> None:
+    write_quantized(write_text_encoder(tmp_path / "published"), tmp_path / "text")
+    a_pipeline().save_pretrained(tmp_path, tmp_path / "text")
+    index = tmp_path / "model_index.json"
+    table = json.loads(index.read_text("utf-8"))
+    index.write_text(json.dumps({**table, "defaults": {"version": "1.0", "steps": 3}}), "utf-8")
+    older = TinyPipeline.from_pretrained(tmp_path)
+    assert older.defaults == TinyDefaults("1.0", steps=3)
+    assert older.max_frames == 1
+    index.write_text(json.dumps({**table, "defaults": {"warp": 9}}), "utf-8")
+    with pytest.raises(ValueError, match=r"unknown key 'warp'.*if a newer Multiplane wrote"):
+        TinyPipeline.from_pretrained(tmp_path)
 
 
 def test_missing_weights_say_what_to_do(tmp_path: Path) -> None:

@@ -175,13 +175,35 @@ def test_what_clips_cannot_do_is_said(family: TinyFamily) -> None:
     with pytest.raises(RequestError, match="steers stills alone"):
         family.make(steered)
     background_alone = LayerRequest((), WANTED, size=(16, 16), frames=2)
-    with pytest.raises(RequestError, match="as clips these weights make"):
+    with pytest.raises(RequestError, match=r"cannot do '-> background' .* or for -> foreground;"):
         family.make(background_alone)
     stills = TinyFamily(a_pipeline(clips=False))
     with pytest.raises(RequestError, match="makes stills"):
         run_request(stills, LayerRequest((WANTED,), size=(16, 16), frames=2))
-    with pytest.raises(ValueError, match="make stills, 2 frames"):
+    with pytest.raises(ValueError, match="make stills, 1 frame: 2 were asked"):
         stills.pipeline({"foreground": PlaneInput()}, torch.Generator(), frames=2)
+    for count in (0, 7):
+        with pytest.raises(ValueError, match=f"make 1 to 6 frames: {count} were asked"):
+            family.pipeline({"foreground": PlaneInput()}, torch.Generator(), frames=count)
+
+
+def test_progress_shows_one_frame_of_the_clip_a_step(family: TinyFamily) -> None:
+    clip = frames_of(4, 24, 16, opaque=True)
+    seen: list[np.ndarray] = []
+
+    def progress(_: int, __: int, preview: np.ndarray | None) -> None:
+        assert preview is not None
+        seen.append(preview)
+
+    request = LayerRequest((WANTED,), Plane(pixels=clip), Plane(wanted=True), frames=4)
+    made = family.make(filled(request.resolve(family.native_size)), progress)
+    assert [preview.shape for preview in seen] == [(16, 24, 4)] * 2
+    front, back = made.foregrounds[0][2], clip[2].astype(np.float32) / 255
+    alpha = front[..., 3:]
+    expected = front[..., :3] * alpha + back[..., :3] * (1 - alpha)
+    other = front[..., :3] * alpha + clip[0, ..., :3] / np.float32(255) * (1 - alpha)
+    near, far = (np.abs(seen[-1][..., :3] - each).mean() for each in (expected, other))
+    assert near < 0.7 * far  # the picture is resampled on its way to the model and back
 
 
 def test_the_adapter_is_saved_and_merged_as_it_works_beside_the_network(tmp_path: Path) -> None:
@@ -189,11 +211,14 @@ def test_the_adapter_is_saved_and_merged_as_it_works_beside_the_network(tmp_path
     pipeline = a_pipeline(clips=False)
     beside = with_adapter(pipeline.denoiser)
     save_lora(beside, MOTION, LORA, tmp_path / "adapter")
-    text = write_quantized(write_text_encoder(tmp_path / "published"), tmp_path / "text")
-    pipeline.save_pretrained(tmp_path / "weights", text or tmp_path / "text", tmp_path / "adapter")
+    write_quantized(write_text_encoder(tmp_path / "published"), tmp_path / "text")
+    pipeline.save_pretrained(tmp_path / "weights", tmp_path / "text", tmp_path / "adapter")
     loaded = TinyPipeline.from_pretrained(tmp_path / "weights", torch.float32)
     assert loaded.clip_denoiser is not None
     assert loaded.defaults == DEFAULTS
+    with pytest.raises(ValueError, match="give motion, the folder of their adapter"):
+        loaded.save_pretrained(tmp_path / "again", tmp_path / "text")
+    assert not (tmp_path / "again").exists()
     layout = PlaneLayout.of(["foreground"], 3)
     known = {
         "noisy": torch.randn(1, 1, 3, 4, 4, 4),
@@ -218,6 +243,8 @@ def test_frames_share_as_much_of_their_noise_as_asked() -> None:
     assert float(between) == pytest.approx(0.6, abs=0.03)
     planes = (noise[:, 0] * noise[:, 1]).mean()
     assert float(planes) == pytest.approx(0.0, abs=0.03)
+    with pytest.raises(ValueError, match=r"0 to 1 of the noise's variance, got 1\.2"):
+        clip_noise((1, 1, 2, 3, 4, 4), 1.2, torch.Generator())
 
 
 def test_the_noise_of_a_still_is_what_it_always_was() -> None:

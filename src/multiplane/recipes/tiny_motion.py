@@ -151,7 +151,9 @@ def main(path: Path) -> None:
         clip_maker = replace(
             pipeline,
             clip_denoiser=denoiser,
-            defaults=replace(pipeline.defaults, shared_noise=config.shared_noise),
+            defaults=replace(
+                pipeline.defaults, max_frames=config.frames, shared_noise=config.shared_noise
+            ),
         )
         sheet = config.run.out / f"sheet-{step:06d}.png"
         clip_sheet(clip_maker, config.prompts, config.frames, sheet)

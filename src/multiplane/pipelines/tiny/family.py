@@ -34,7 +34,7 @@ class TinyFamily:
         self.pipeline = pipeline
         self.version = pipeline.defaults.version
         self.native_size = (pipeline.size, pipeline.size)
-        self.max_frames = pipeline.defaults.max_frames if pipeline.clip_denoiser else 1
+        self.max_frames = pipeline.max_frames
         self.fps = rate_of(pipeline.defaults.fps)
 
     @classmethod
@@ -117,8 +117,11 @@ class TinyFamily:
             return inputs
         wanted = frozenset(roles - given | {"composite"})
         if "composite" in roles or Task(frozenset(given), wanted) not in tasks:
-            able = "; ".join(sorted(map(str, tasks)))
-            raise RequestError(f"as clips these weights make {able} (given -> wanted)")
+            asked, able = Task(frozenset(given), frozenset(roles - given)), sorted(map(str, tasks))
+            raise RequestError(
+                f"these weights cannot do {str(asked)!r} (given -> wanted) as a clip: ask for one "
+                f"frame, or for {'; '.join(able)}"
+            )
         return {**inputs, "composite": PlaneInput()}
 
     def _check(self, request: LayerRequest) -> None:
@@ -226,7 +229,11 @@ def _reporter(
     each other."""
     if progress is None:
         return None
-    given = {name: one.pixels for name, one in inputs.items() if one.given}
+    given = {
+        name: one.pixels if one.pixels.ndim == 3 else one.pixels[len(one.pixels) // 2]
+        for name, one in inputs.items()
+        if one.given and one.pixels is not None
+    }
 
     def on_step(step: int, total: int, planes: Mapping[str, Tensor]) -> None:
         seen = {**given, **planes}
@@ -235,8 +242,6 @@ def _reporter(
             shown = over(front, back)
         else:
             shown = planes.get("composite", next(iter(planes.values())))
-        if shown.ndim == 4:
-            shown = shown[len(shown) // 2]  # one frame of a clip
         progress(number * total + step, runs * total, canvas.outward(_to_numpy(shown)))
 
     return on_step

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -107,7 +107,7 @@ class TinyPipeline:
                 "multiplane with its embedded weights"
             )
         table = json.loads(index.read_text(encoding="utf-8"))
-        defaults = from_table(TinyDefaults, table.get("defaults", {}), str(index))
+        defaults = _defaults(table, index)
         denoiser = load_network(LayeredTransformer, LayeredTransformerConfig, folder / "denoiser")
         clip_denoiser = None
         if MOTION in table:
@@ -127,7 +127,14 @@ class TinyPipeline:
         self, folder: str | Path, text_encoder: Path, motion: Path | None = None
     ) -> None:
         """Write the diffusers-style folder, networks in float16. text_encoder, motion: folders of
-        the quantised text encoder and of the adapter that makes clips, copied byte for byte."""
+        the quantised text encoder and of the adapter that makes clips, copied byte for byte. Raises
+        ValueError where this pipeline makes clips and no adapter is given: it is merged here and
+        cannot be taken out again."""
+        if self.clip_denoiser is not None and motion is None:
+            raise ValueError(
+                f"these weights make clips: give motion, the folder of their adapter ({MOTION!r} "
+                "in the folder they came from), or set clip_denoiser to None to save stills alone"
+            )
         folder = Path(folder)
         half = torch.float16
         save_network(self.denoiser, folder / "denoiser", to_table(self.denoiser.config), half)
@@ -163,6 +170,11 @@ class TinyPipeline:
         return self
 
     @property
+    def max_frames(self) -> int:
+        """The most frames of a clip; 1 where it makes stills alone."""
+        return 1 if self.clip_denoiser is None else self.defaults.max_frames
+
+    @property
     def size(self) -> int:
         """Pixels a side of the planes it makes."""
         return self.denoiser.config.grid * self.autoencoder.config.factor
@@ -196,9 +208,10 @@ class TinyPipeline:
         planes: role (of `models.layered_transformer.ROLES`) -> what is known of it. generator: on
         CPU. guidance: 1 is the plain prediction. Returns, for every wanted role, (4, S, S)
         premultiplied in [0, 1] on CPU, for several frames (F, 4, S, S); background and composite
-        opaque. callback gets (step, steps, planes as they look from that step). Raises ValueError
-        for an unknown role, pixels of another size, frames these weights do not make, or when
-        nothing is wanted."""
+        opaque. callback gets (step, steps, planes as they look from that step), (4, S, S) each:
+        of a clip its middle frame, for decoding all takes about as long as a step. Raises
+        ValueError for an unknown role, pixels of another size, frames these weights do not make, or
+        when nothing is wanted."""
         layout = PlaneLayout.of(planes, frames)
         inputs = [planes[role] for role in layout.roles]
         self._check(layout, inputs)
@@ -219,17 +232,20 @@ class TinyPipeline:
 
         def on_step(step: int, total: int, x: Tensor) -> None:
             if callback is not None:
-                callback(step, total, self._planes(x, layout, inputs))
+                middle = x[:, :, frames // 2 : frames // 2 + 1]
+                callback(step, total, _first_frames(self._planes(middle, layout, inputs)))
 
         sampler = SAMPLERS[self.defaults.sampler]
         z = sampler(predict, state.settle(state.noise, times[0]), times, state.settle, on_step)
-        return self._planes(z, layout, inputs)
+        made = self._planes(z, layout, inputs)
+        return made if frames > 1 else _first_frames(made)
 
     def _check(self, layout: PlaneLayout, inputs: Sequence[PlaneInput]) -> None:
         if all(one.given for one in inputs):
             raise ValueError(f"nothing is wanted: all of {layout.roles} are given")
-        if layout.frames > 1 and self.clip_denoiser is None:
-            raise ValueError(f"these weights make stills, {layout.frames} frames were asked: use 1")
+        if not 1 <= layout.frames <= self.max_frames:
+            able = f"1 to {self.max_frames} frames" if self.max_frames > 1 else "stills, 1 frame"
+            raise ValueError(f"these weights make {able}: {layout.frames} were asked")
         shape = (4, self.size, self.size)
         if layout.frames > 1:
             shape = (layout.frames, *shape)
@@ -240,7 +256,8 @@ class TinyPipeline:
     def _planes(
         self, latents: Tensor, layout: PlaneLayout, inputs: Sequence[PlaneInput]
     ) -> dict[str, Tensor]:
-        """The wanted planes in latents (1, P, F, C, h, w), as `__call__` returns them."""
+        """The wanted planes in latents (1, P, F, C, h, w): role -> (F, 4, S, S) premultiplied in
+        [0, 1] on CPU, background and composite opaque."""
         wanted = [index for index, one in enumerate(inputs) if not one.given]
         decoded = self.decode(latents[0, wanted].flatten(0, 1)).cpu()
         made = {}
@@ -248,7 +265,7 @@ class TinyPipeline:
             role = layout.roles[index]
             if role in OPAQUE:
                 plane = torch.cat([plane[:, :3], torch.ones_like(plane[:, 3:])], dim=1)
-            made[role] = plane if layout.frames > 1 else plane[0]
+            made[role] = plane
         return made
 
     def _predictor(
@@ -290,3 +307,17 @@ class TinyPipeline:
             return torch.lerp(without, with_text, guidance)
 
         return predict
+
+
+def _first_frames(planes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {role: plane[0] for role, plane in planes.items()}
+
+
+def _defaults(table: Mapping[str, Any], index: Path) -> TinyDefaults:
+    """What the index stores; what an older one does not know has its default. Raises ValueError."""
+    try:
+        return from_table(TinyDefaults, table.get("defaults", {}), str(index))
+    except ValueError as error:
+        raise ValueError(
+            f"{error}; if a newer Multiplane wrote these weights, install that one"
+        ) from error
