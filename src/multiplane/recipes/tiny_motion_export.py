@@ -9,6 +9,7 @@ as they are, so stills stay what they were.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import logging
 import tempfile
@@ -28,9 +29,18 @@ from multiplane.training.rows import Row
 logger = logging.getLogger(__name__)
 
 
-def export(run: Path, out: Path, version: str, steps: int, guidance: float) -> Path:
+def export(
+    run: Path,
+    out: Path,
+    version: str,
+    steps: int,
+    guidance: float,
+    shared_noise: float | None = None,
+) -> Path:
     """Write `out` from the newest checkpoint's averaged adapter; returns that checkpoint. steps,
-    guidance: of clips, where a call names none. Raises FileNotFoundError without a checkpoint."""
+    guidance: of clips, where a call names none. shared_noise: see `clip_noise`; more of it than in
+    training, which None takes, holds shapes steadier. Raises FileNotFoundError without a
+    checkpoint."""
     path = checkpoint.newest(run)
     if path is None:
         raise FileNotFoundError(
@@ -39,19 +49,19 @@ def export(run: Path, out: Path, version: str, steps: int, guidance: float) -> P
     meta = json.loads((path / checkpoint.META).read_text(encoding="utf-8"))
     config = from_table(Config, meta["config"], str(path / checkpoint.META))
     state = checkpoint.load(path)
-    trained = TinyPipeline.from_pretrained(config.weights, torch.float32).denoiser
+    stills = TinyPipeline.from_pretrained(config.weights, torch.float32)
+    trained = copy.deepcopy(stills.denoiser)
     add_lora(trained, MOTION, config.lora)
     trained.load_state_dict({**state["model"], **state["ema"]})
-    stills = TinyPipeline.from_pretrained(config.weights, torch.float32)
     rows = [Row.parse(text) for text, weight in config.rows.items() if weight > 0]
     stills.defaults = replace(
         stills.defaults,
         version=version,
         clip_tasks=tuple(str(Task(row.given, row.wanted)) for row in rows),
-        max_frames=max(part.span.length for part in config.parts),
+        max_frames=max(part.span.reach for part in config.parts if part.weight > 0),
         clip_steps=steps,
         clip_guidance=guidance,
-        shared_noise=config.shared_noise,
+        shared_noise=config.shared_noise if shared_noise is None else shared_noise,
     )
     with tempfile.TemporaryDirectory() as place:
         save_lora(trained, MOTION, config.lora, Path(place), torch.float16)
@@ -69,9 +79,17 @@ def main() -> None:
     parser.add_argument("--version", required=True)
     parser.add_argument("--clip-steps", type=int, default=defaults.clip_steps)
     parser.add_argument("--clip-guidance", type=float, default=defaults.clip_guidance)
+    parser.add_argument("--shared-noise", type=float, default=None)
     given = parser.parse_args()
     logging.basicConfig(level=logging.INFO)
-    export(given.run, given.out, given.version, given.clip_steps, given.clip_guidance)
+    export(
+        given.run,
+        given.out,
+        given.version,
+        given.clip_steps,
+        given.clip_guidance,
+        given.shared_noise,
+    )
 
 
 if __name__ == "__main__":

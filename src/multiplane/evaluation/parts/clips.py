@@ -70,10 +70,9 @@ def run(bench: Bench) -> dict[str, Any]:
 
 
 def _note(bench: Bench, frames: int) -> str:
-    step = frames / SHOWN
     return (
-        f"{frames} frames at {float(bench.family.fps):g} a second, every {step:g}th shown. Prompts "
-        "and scenes drawn by seed, one seed each, nothing picked."
+        f"{frames} frames at {float(bench.family.fps):g} a second, {min(SHOWN, frames)} of them "
+        "shown. Prompts and scenes drawn by seed, one seed each, nothing picked."
     )
 
 
