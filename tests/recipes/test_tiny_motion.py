@@ -120,6 +120,8 @@ def test_the_exported_folder_makes_clips_and_the_same_stills(world: Path) -> Non
         Task.of("-> foreground"),
         Task.of("composite -> foreground background"),
     }
+    export(run, world / "steadier", "1.1", 3, 2.0, shared_noise=0.9)
+    assert TinyFamily.load(world / "steadier").pipeline.defaults.shared_noise == 0.9
     for part in ("denoiser", "autoencoder"):
         file = f"{part}/diffusion_pytorch_model.safetensors"
         assert (world / "out" / file).read_bytes() == (world / "stills" / file).read_bytes()
