@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from multiplane.core.config import from_table, to_table
+from multiplane.core.config import to_table
 from multiplane.io.atomic import replacing
 from multiplane.models.codecs import load_codec
 from multiplane.models.layered_transformer import (
@@ -30,51 +29,11 @@ from multiplane.models.rgba_autoencoder import RGBAAutoencoder
 from multiplane.models.sampling import SAMPLERS, time_steps
 from multiplane.models.text_encoder import TOKENIZER, WEIGHTS, TextEncoder, copy_files
 from multiplane.models.weights_io import CONFIG, load_network, save_network
+from multiplane.pipelines.tiny.defaults import OPAQUE, TinyDefaults, read_defaults
 from multiplane.pipelines.tiny.state import KnownState, PlaneInput
 
 INDEX = "model_index.json"
 MOTION = "motion"  # the adapter that makes clips, by this name and in this folder
-OPAQUE = ("background", "composite")
-
-
-@dataclass(frozen=True)
-class TinyDefaults:
-    """What is stored with the weights. steps, guidance, shift (of the times), sampler: used where
-    a call names none. guidance_alone: instead of guidance where the foreground stands alone; None
-    for the same. guidance_until: time after which the plain prediction is used. tasks: rows these
-    weights were trained on, "given -> wanted". controls: kinds they take for the foreground.
-    clip_tasks: rows they were trained on as clips, of up to max_frames frames that play at fps.
-    clip_steps, clip_guidance: instead of steps and guidance for clips. shared_noise: see
-    `clip_noise`."""
-
-    version: str = "0"
-    steps: int = 20
-    guidance: float = 3.0
-    guidance_alone: float | None = None
-    guidance_until: float = 0.9
-    shift: float = 1.0
-    sampler: Literal["euler", "heun"] = "euler"
-    tasks: tuple[str, ...] = ()
-    controls: tuple[str, ...] = ()
-    clip_tasks: tuple[str, ...] = ()
-    max_frames: int = 1
-    fps: float = 8.0
-    clip_steps: int = 16
-    clip_guidance: float = 3.0
-    shared_noise: float = 0.0
-
-    def steps_for(self, frames: int = 1) -> int:
-        """The steps of a call that names none."""
-        return self.clip_steps if frames > 1 else self.steps
-
-    def guidance_for(self, roles: Iterable[str], frames: int = 1) -> float:
-        """The guidance of a call that names none, with these planes present."""
-        if frames > 1:
-            return self.clip_guidance
-        if self.guidance_alone is None or set(OPAQUE) & set(roles):
-            return self.guidance
-        return self.guidance_alone
-
 
 StepCallback = Callable[[int, int, "Mapping[str, Tensor]"], None]
 
@@ -107,7 +66,7 @@ class TinyPipeline:
                 "multiplane with its embedded weights"
             )
         table = json.loads(index.read_text(encoding="utf-8"))
-        defaults = _defaults(table, index)
+        defaults = read_defaults(table, index)
         denoiser = load_network(LayeredTransformer, LayeredTransformerConfig, folder / "denoiser")
         clip_denoiser = None
         if MOTION in table:
@@ -311,13 +270,3 @@ class TinyPipeline:
 
 def _first_frames(planes: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {role: plane[0] for role, plane in planes.items()}
-
-
-def _defaults(table: Mapping[str, Any], index: Path) -> TinyDefaults:
-    """What the index stores; what an older one does not know has its default. Raises ValueError."""
-    try:
-        return from_table(TinyDefaults, table.get("defaults", {}), str(index))
-    except ValueError as error:
-        raise ValueError(
-            f"{error}; if a newer Multiplane wrote these weights, install that one"
-        ) from error
