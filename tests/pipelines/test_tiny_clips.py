@@ -4,6 +4,7 @@ stand, sizes and frame counts hold, seeds repeat."""
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -12,16 +13,19 @@ import numpy as np
 import pytest
 import torch
 
+from multiplane.core.composite import composite_u8
 from multiplane.core.family import ClipFamily
 from multiplane.core.frames import filled
 from multiplane.core.request import Control, LayerRequest, Plane, RequestError
 from multiplane.engine.generate import run_request
+from multiplane.engine.result import clip_of
 from multiplane.models.layered_transformer import LayeredTransformer, PlaneLayout
 from multiplane.models.lora import LoRAConfig, add_lora, merge_lora, save_lora, set_gate
 from multiplane.models.rgba_autoencoder import RGBAAutoencoder
 from multiplane.models.sampling import clip_noise
 from multiplane.models.text_encoder import write_quantized
 from multiplane.pipelines.tiny import MOTION, PlaneInput, TinyDefaults, TinyFamily, TinyPipeline
+from multiplane.pipelines.tiny.first_frames import known_frames, with_first_frames
 from small_world import AUTOENCODER, DENOISER, SIZE, WordEncoder, write_text_encoder
 
 LORA = LoRAConfig(4, 4.0, layers=("qkv", "out", "up", "down"))
@@ -251,3 +255,80 @@ def test_the_noise_of_a_still_is_what_it_always_was() -> None:
     shape = (1, 2, 1, 3, 4, 4)
     plain = torch.randn(shape, generator=torch.Generator().manual_seed(3))
     assert torch.equal(clip_noise(shape, 0.5, torch.Generator().manual_seed(3)), plain)
+
+
+def a_start(pixels: np.ndarray) -> PlaneInput:
+    """One picture, known in the first of three frames."""
+    clip = torch.from_numpy(pixels).expand(3, *pixels.shape)
+    keep = torch.tensor([1.0, 0.0, 0.0])[:, None, None].expand(3, SIZE, SIZE)
+    return PlaneInput("", clip, keep)
+
+
+def still_planes() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(0)
+    foreground = random.random((4, SIZE, SIZE), dtype=np.float32)
+    foreground[:3] *= foreground[3:]
+    background = random.random((4, SIZE, SIZE), dtype=np.float32)
+    background[3] = 1
+    return foreground, background
+
+
+def never(planes: Mapping[str, PlaneInput]) -> dict[str, torch.Tensor]:
+    raise AssertionError("no still is needed")
+
+
+def test_the_composites_first_frame_follows_from_those_of_its_layers() -> None:
+    front, back = still_planes()
+    whole_clip = PlaneInput("", torch.from_numpy(back).expand(3, *back.shape))
+    for behind in (a_start(back), whole_clip):
+        planes = {"foreground": a_start(front), "background": behind, "composite": PlaneInput()}
+        found = with_first_frames(planes, never)["composite"]
+        assert found.pixels is not None
+        assert known_frames(found) == 1
+        expected = front + (1 - front[3:]) * back
+        np.testing.assert_allclose(found.pixels[0].numpy(), expected, atol=1e-6)
+
+
+def test_a_composite_that_begins_a_clip_is_taken_apart_first() -> None:
+    front, back = still_planes()
+    asked: list[Mapping[str, PlaneInput]] = []
+
+    def still(planes: Mapping[str, PlaneInput]) -> dict[str, torch.Tensor]:
+        asked.append(planes)
+        return {"foreground": torch.from_numpy(front), "background": torch.from_numpy(back)}
+
+    planes = {
+        "foreground": PlaneInput("red ball"),
+        "background": PlaneInput(),
+        "composite": a_start(back),
+    }
+    found = with_first_frames(planes, still)
+    assert asked[0]["composite"].given
+    assert asked[0]["foreground"].prompt == found["foreground"].prompt == "red ball"
+    for name, pixels in (("foreground", front), ("background", back)):
+        one = found[name]
+        assert one.pixels is not None
+        assert known_frames(one) == 1
+        np.testing.assert_array_equal(one.pixels[0].numpy(), pixels)
+
+
+def test_nothing_follows_from_words_a_given_clip_or_a_layer_alone() -> None:
+    front, back = still_planes()
+    whole_clip = PlaneInput("", torch.from_numpy(back).expand(3, *back.shape))
+    words = {name: PlaneInput() for name in ("foreground", "background", "composite")}
+    for planes in (
+        words,
+        {**words, "composite": whole_clip},
+        {**words, "background": a_start(back)},
+        {"foreground": a_start(front)},
+    ):
+        assert with_first_frames(planes, never) == planes
+
+
+def test_a_photograph_is_animated(family: TinyFamily) -> None:
+    photo = frames_of(1, 32, 32, opaque=True)[0]
+    request = LayerRequest((WANTED,), WANTED, Plane(pixels=photo), frames=3)
+    clip = clip_of(family, run_request(family, request))
+    first, last = (composite_u8(clip[frame]).astype(int) for frame in (0, 2))
+    assert np.abs(first - photo).max() <= 1
+    assert not np.array_equal(first, last)

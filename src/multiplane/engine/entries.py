@@ -26,6 +26,7 @@ _BUILT_IN = (
         summary="small model of our own, its weights in the package; runs offline on a CPU",
         tasks=frozenset((*TASK_TABLE, Task.of("-> foreground background"))),
         extra="multiplane[models]",
+        clips=True,
     ),
     FamilyEntry(
         name="layerdiffuse-sdxl",

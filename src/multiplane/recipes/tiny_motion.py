@@ -74,6 +74,10 @@ class Config:
     heldout: int = 8
     frames: int = 8
 
+    def __post_init__(self) -> None:
+        if not any(part.weight > 0 for part in self.parts):
+            raise ValueError("no part has a weight, so nothing could be drawn: add [[parts]]")
+
 
 def clip_sheet(
     pipeline: TinyPipeline, prompts: Sequence[str], frames: int, path: Path, steps: int = 12

@@ -18,6 +18,7 @@ from multiplane.core.pixels import to_float
 from multiplane.core.request import LayerRequest, MadePlanes, Plane, RequestError, Task, tasks_of
 from multiplane.models.planes import over
 from multiplane.pipelines.canvas import SquareCanvas
+from multiplane.pipelines.tiny.first_frames import with_first_frames
 from multiplane.pipelines.tiny.pipeline import StepCallback, TinyPipeline
 from multiplane.pipelines.tiny.state import PlaneInput
 
@@ -53,7 +54,8 @@ class TinyFamily:
         """Make the wanted planes. Any size: the canvas is laid into a square that is scaled to the
         model's own size. Kept pixels steer what is made; the engine lays them back over it. A
         control makes the foreground first and alone, then the scene around it. Several frames are
-        made as one clip; a plane given in its first ones goes on from there.
+        made as one clip; a plane given in its first ones goes on from there, and a composite that
+        is given so is taken apart as a still first.
         Raises RequestError for controls, and for rows as a clip, that these weights do not take."""
         self._check(request)
         assert request.size is not None
@@ -70,8 +72,11 @@ class TinyFamily:
             frames = request.frames
             return self.pipeline(planes, generator, request.steps, request.guidance, report, frames)
 
+        def still(planes: Mapping[str, PlaneInput]) -> Made:
+            return self.pipeline(planes, generator, request.steps, request.guidance)
+
         if request.frames > 1:
-            made = run(self._clip_as_trained(inputs))
+            made = run(with_first_frames(self._clip_as_trained(inputs), still))
         elif request.controls:
             made = self._steered(inputs, _control_inputs(request, canvas), run)
         else:
