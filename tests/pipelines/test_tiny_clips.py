@@ -332,3 +332,12 @@ def test_a_photograph_is_animated(family: TinyFamily) -> None:
     first, last = (composite_u8(clip[frame]).astype(int) for frame in (0, 2))
     assert np.abs(first - photo).max() <= 1
     assert not np.array_equal(first, last)
+
+
+def test_frames_that_are_known_say_more_than_the_words(family: TinyFamily) -> None:
+    still = frames_of(1, 32, 32, opaque=True)[0]
+    told = LayerRequest((WANTED,), WANTED, Plane(wanted=True), size=(32, 32), frames=2)
+    shown = replace(told, background=Plane(wanted=True, pixels=still))
+    assert family.make(filled(told)).report["guidance"] == DEFAULTS.clip_guidance
+    assert family.make(filled(shown)).report["guidance"] == DEFAULTS.known_guidance
+    assert family.make(filled(replace(shown, guidance=2.0))).report["guidance"] == 2.0

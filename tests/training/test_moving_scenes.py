@@ -10,7 +10,13 @@ from multiplane.data.clip_motion import ClipMotion, ObjectPath
 from multiplane.data.clips import _placed
 from multiplane.models.planes import over
 from multiplane.models.rgba_autoencoder import RGBAAutoencoder
-from multiplane.training.moving_scenes import ClipRowFeed, ClipSpan, MovingScenes, first_frame
+from multiplane.training.moving_scenes import (
+    ClipRowFeed,
+    ClipSpan,
+    MovingScenes,
+    draw_known,
+    first_frames,
+)
 from multiplane.training.rows import Row
 from small_world import AUTOENCODER, SIZE, a_scene_feed
 
@@ -86,7 +92,7 @@ def test_rows_hold_given_planes_over_all_frames_and_first_frames_in_addition() -
     assert (batch.layout.frames, batch.layout.stride) == (4, 2)
     assert batch.given[:, 0].all()
     assert not batch.given[:, 1:].any()
-    continued = first_frame(batch.given)
+    continued = first_frames(batch.given, 1)
     assert continued[:, :, 0].all()
     assert not continued[:, 1:, 1:].any()
     assert not batch.given[:, 1:].any()  # as it was
@@ -114,3 +120,9 @@ def test_spans_show_frames_of_one_clip_and_refuse_what_does_not_fit() -> None:
     assert ClipSpan(16, 1, 16).times(seeded(0))[-1] == 1.0
     with pytest.raises(ValueError, match="do not fit into a clip of 8"):
         ClipSpan(5, 2, 8)
+
+
+def test_one_first_frame_is_given_mostly_and_never_more_than_half() -> None:
+    drawn = [draw_known(8, seeded(seed)) for seed in range(300)]
+    assert set(drawn) == {1, 2, 3, 4}
+    assert 0.6 < drawn.count(1) / len(drawn) < 0.85

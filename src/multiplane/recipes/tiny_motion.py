@@ -31,7 +31,13 @@ from multiplane.recipes.tiny import draw_row
 from multiplane.training.clip_stage import ADAPTER, new_adapter
 from multiplane.training.feed import FeedConfig, load_feed
 from multiplane.training.losses import logit_normal_times
-from multiplane.training.moving_scenes import ClipRowFeed, ClipSpan, MovingScenes, first_frame
+from multiplane.training.moving_scenes import (
+    ClipRowFeed,
+    ClipSpan,
+    MovingScenes,
+    draw_known,
+    first_frames,
+)
 from multiplane.training.rows import NoiseConfig, Row, drop_text, given_times, row_loss
 from multiplane.training.run import RunConfig, TrainingRun, compile_parts
 from multiplane.training.sheets import write_sheet
@@ -51,7 +57,7 @@ class Part:
 @dataclass(frozen=True)
 class Config:
     """weights: folder of `tiny`'s weights for stills. rows: weight of each row of the task table.
-    parts: the kinds of samples. first: share of steps with the first frame given. shared_noise:
+    parts: the kinds of samples. first: share of steps with the first frames given. shared_noise:
     see `models.sampling.clip_noise`. prompts: of the sample sheets, "a over b" for a scene; frames:
     of their clips. drop_all_text, drop_one_text: see `drop_text`. heldout: clips of each row in the
     held-out losses."""
@@ -132,7 +138,7 @@ def main(path: Path) -> None:
         given, has_text, clean = batch.given, batch.has_text, torch.ones(count)
         if training:
             if float(torch.rand(1, generator=generator)) < config.first:
-                given = first_frame(given)
+                given = first_frames(given, draw_known(span.frames, generator))
             clean = given_times(count, config.noise.given_time, generator)
             has_text = drop_text(batch, config.drop_all_text, config.drop_one_text, generator)
         network = cast(LayeredTransformer, model)

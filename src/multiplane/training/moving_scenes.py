@@ -239,9 +239,15 @@ class ClipRowFeed:
         return RowBatch(latents, given, text, has_text, layout)
 
 
-def first_frame(given: Tensor) -> Tensor:
-    """given: (B, P, F, h, w) bool. The same with the first frame of every plane given: a still to
-    go on from."""
+def first_frames(given: Tensor, count: int) -> Tensor:
+    """given: (B, P, F, h, w) bool. The same with the first `count` frames of every plane given:
+    stills, or the end of a clip, to go on from."""
     given = given.clone()
-    given[:, :, 0] = True
+    given[:, :, :count] = True
     return given
+
+
+def draw_known(frames: int, generator: torch.Generator) -> int:
+    """How many first frames a sample is given: one in two of three samples, else up to half."""
+    chance, share = torch.rand(2, generator=generator).tolist()
+    return 1 if chance < 2 / 3 else 1 + int(share * (frames // 2))

@@ -19,7 +19,8 @@ class TinyDefaults:
     after which the plain prediction is used. tasks: rows these weights were trained on, "given ->
     wanted". controls: kinds they take for the foreground. clip_tasks: rows they were trained on as
     clips, of up to max_frames frames that play at fps. clip_steps, clip_guidance: instead of steps
-    and guidance for clips. shared_noise: see `clip_noise`."""
+    and guidance for clips; known_guidance: for clips of which frames are known, which say more than
+    the words. shared_noise: see `clip_noise`."""
 
     version: str = "0"
     steps: int = 20
@@ -35,16 +36,18 @@ class TinyDefaults:
     fps: float = 8.0
     clip_steps: int = 16
     clip_guidance: float = 3.0
+    known_guidance: float = 1.0
     shared_noise: float = 0.0
 
     def steps_for(self, frames: int = 1) -> int:
         """The steps of a call that names none."""
         return self.clip_steps if frames > 1 else self.steps
 
-    def guidance_for(self, roles: Iterable[str], frames: int = 1) -> float:
-        """The guidance of a call that names none, with these planes present."""
+    def guidance_for(self, roles: Iterable[str], frames: int = 1, known: bool = False) -> float:
+        """The guidance of a call that names none, with these planes present. known: some pixels of
+        theirs are."""
         if frames > 1:
-            return self.clip_guidance
+            return self.known_guidance if known else self.clip_guidance
         if self.guidance_alone is None or set(OPAQUE) & set(roles):
             return self.guidance
         return self.guidance_alone

@@ -176,7 +176,8 @@ class TinyFamily:
         guidance = request.guidance
         if guidance is None:
             present = [name for name, plane in planes.items() if plane is not None]
-            guidance = defaults.guidance_for(present, request.frames)
+            known = any(plane.pixels is not None for plane in request.planes().values())
+            guidance = defaults.guidance_for(present, request.frames, known)
         return MadePlanes(
             () if foreground is None else (foreground,),
             planes["background"],

@@ -185,7 +185,8 @@ class TinyPipeline:
         )
         steps = self.defaults.steps_for(frames) if steps is None else steps
         if guidance is None:
-            guidance = self.defaults.guidance_for(layout.roles, frames)
+            known = any(one.pixels is not None for one in inputs)
+            guidance = self.defaults.guidance_for(layout.roles, frames, known)
         predict = self._predictor(layout, inputs, state, guidance)
         times = time_steps(steps, state.start, self.defaults.shift)
 
