@@ -11,18 +11,19 @@ from torch import Tensor
 from multiplane.models.layered_transformer import LayeredTransformer
 from multiplane.models.patches import PixelPatches
 from multiplane.models.planes import from_model
-from multiplane.models.sampling import euler, time_steps
+from multiplane.models.sampling import clip_noise, euler, time_steps
 from multiplane.training.rows import RowBatch
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
     """steps: of Euler's method, their times bent by `shift`. guidance: on text; given planes stay
-    in both branches. chunk: clips at once."""
+    in both branches. shared_noise: see `clip_noise`; as in training. chunk: clips at once."""
 
     steps: int = 12
     shift: float = 2.0
     guidance: float = 1.5
+    shared_noise: float = 0.0
     chunk: int = 8
 
     def __post_init__(self) -> None:
@@ -50,7 +51,8 @@ def sample_clips(
             torch.Generator().manual_seed(seed * 100_003 + index)
             for index in range(start, start + len(clean))
         )
-        noise = torch.stack([torch.randn(clean.shape[1:], generator=g) for g in generators])
+        shape = (1, *clean.shape[1:])
+        noise = torch.cat([clip_noise(shape, config.shared_noise, g) for g in generators])
         made.append(_sampled(denoiser, rows, part, given[part], noise.to(clean.device), config))
     tokens = torch.cat(made)
     pictures = from_model(codec.decode(tokens.flatten(0, 2)).float())

@@ -162,23 +162,24 @@ def variants(config: Config) -> dict[str, LayeredTransformer]:
 
 
 def measure(config: Config, stage: ClipStage) -> dict[str, dict[str, float]]:
-    """The figures of every variant on held-out clips and their prompts, and of the clips
-    themselves; draws the strips."""
+    """The figures of every variant on held-out clips and their prompts, with as much shared noise
+    as in training, and of the clips themselves; draws the strips."""
     pool = stage.pool("heldout")
     truth = pool.first(config.measure.clips, pool.rows_of(config.data.videos))
     rows = as_rows(truth, pool.prompts, stage.codec)
+    sampling = replace(config.measure.sampling, shared_noise=config.data.shared_noise)
     true = torch.stack([getattr(truth, plane) for plane in PLANES], dim=1)
     table = {"the clips themselves": plane_figures(true, PLANES)}
     draw_strips(config, "the clips themselves", true)
     for name, network in variants(config).items():
         logger.info("measuring %s", name)
         network.to(stage.device)
-        made = made_clips(network, stage.codec, rows, config.measure.sampling)
+        made = made_clips(network, stage.codec, rows, sampling)
         table[name] = plane_figures(made, PLANES)
         draw_strips(config, name, made)
         if "motion" not in name:  # the adapter is removed where layers are wanted
             for task, given in TASKS_WITH_TRUTH.items():
-                clips = made_clips(network, stage.codec, rows, config.measure.sampling, given)
+                clips = made_clips(network, stage.codec, rows, sampling, given)
                 table[name] |= {
                     f"{figure}, {task}": value
                     for figure, value in alpha_figures(clips[:, 1], true[:, 1]).items()

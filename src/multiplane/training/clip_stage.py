@@ -110,7 +110,8 @@ class ClipStage:
         has_text = drop_text(rows, config.drop_all_text, config.drop_one_text, generator)
         times = t.to(self.device), clean_time.to(self.device)
         network = cast(LayeredTransformer, model)
-        return row_loss(network, rows, given, has_text, *times, generator)
+        shared = config.shared_noise
+        return row_loss(network, rows, given, has_text, *times, generator, shared_noise=shared)
 
     def draw_given(self, rows: RowBatch, generator: torch.Generator) -> Tensor:
         """The planes given in each sample, by the weights of `tasks`, for every token."""
@@ -128,5 +129,14 @@ class ClipStage:
         t = torch.linspace(0.15, 0.85, len(rows.clean)).to(self.device)
         ones = torch.ones_like(t)
         with torch.compiler.set_stance("force_eager"):  # one batch is not worth a graph of its own
-            losses = row_loss(model, rows, given, rows.has_text, t, ones, generator)
+            losses = row_loss(
+                model,
+                rows,
+                given,
+                rows.has_text,
+                t,
+                ones,
+                generator,
+                shared_noise=self.config.shared_noise,
+            )
         return float(losses.mean())

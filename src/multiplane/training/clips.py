@@ -36,8 +36,9 @@ class ClipTraining:
     """What every stage shares. shards: folder of clip shards. text_encoder: folder that
     multiplane.recipes.text_encoder wrote. patch: pixels a side of a token. batch: clips a step and
     process. videos, images: styles of the moving clips, and of those whose frames are the layered
-    pictures. tasks: see `draw_given_planes`. drop_all_text, drop_one_text: see `drop_text`. limit:
-    the most clips read of each shard, 0 for all. heldout: clips in the held-out losses."""
+    pictures. tasks: see `draw_given_planes`. shared_noise: see `clip_noise`. drop_all_text,
+    drop_one_text: see `drop_text`. limit: the most clips read of each shard, 0 for all. heldout:
+    clips in the held-out losses."""
 
     shards: Path
     text_encoder: Path
@@ -47,6 +48,7 @@ class ClipTraining:
     images: tuple[str, ...] = ("3d",)
     tasks: dict[str, float] = field(default_factory=lambda: dict(TASKS))
     noise: NoiseConfig = field(default_factory=NoiseConfig)
+    shared_noise: float = 0.0
     drop_all_text: float = 0.1
     drop_one_text: float = 0.05
     limit: int = 0
