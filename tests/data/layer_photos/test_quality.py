@@ -118,6 +118,17 @@ def test_a_filter_comes_back_from_its_folder(tmp_path: Path) -> None:
     assert quality_id(folder) != quality_id(tmp_path / "all")
 
 
+def test_the_completion_may_decide_alone(tmp_path: Path) -> None:
+    strict = QualityFilter.load(small_quality(tmp_path / "none", 1.1))
+    neurons = {"mask": strict.mask, "completion": strict.completion}
+    alone = QualityFilter(strict.folder, strict.note, neurons, ("completion",))
+    scores = alone.score(SHOWN, MASK, BEHIND)
+    assert "completion score" in scores.reason
+    assert "mask" not in scores.reason
+    assert scores.mask == strict.score(SHOWN, MASK, BEHIND).mask
+    assert quality_id("completion") != quality_id("embedded")
+
+
 def test_a_folder_that_is_none_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="quality_classifiers"):
         QualityFilter.load(tmp_path)

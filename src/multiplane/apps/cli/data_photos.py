@@ -28,7 +28,10 @@ def layer_photos(
     size: Annotated[int, typer.Option(min=64, help="Longer side at most, in pixels.")] = 512,
     crop: Annotated[str, typer.Option(help="whole, or square: the middle.")] = "whole",
     matte: Annotated[str, typer.Option(help="isnet, u2net or u2netp.")] = "isnet",
-    second: Annotated[str, typer.Option(help="Another network that must agree.")] = "",
+    second: Annotated[
+        str | None,
+        typer.Option(help="Another network that must agree, or none. For isnet u2net if out."),
+    ] = None,
     agreement: Annotated[float, typer.Option(help="By how much, as a soft IoU.")] = 0.9,
     area: Annotated[
         str, typer.Option(metavar="LOW:HIGH", help="Share of the picture a mask may cover.")
@@ -41,8 +44,12 @@ def layer_photos(
     ] = "estimated",
     complete: Annotated[str, typer.Option(help="migan, opencv or diffuse.")] = "migan",
     quality: Annotated[
-        str, typer.Option(help="embedded, a classifier folder, or none: no scores.")
-    ] = "embedded",
+        str | None,
+        typer.Option(
+            help="embedded: both classifiers decide. completion: that one alone, as if out where a "
+            "second network agrees on the mask. Or a classifier folder, or none: no scores."
+        ),
+    ] = None,
     keep_all: Annotated[
         bool, typer.Option("--keep-all", help="Note the scores, leave nothing out for them.")
     ] = False,
@@ -58,12 +65,16 @@ def layer_photos(
     from multiplane.core.request import RequestError
     from multiplane.data.kept_records import TooManyFailures
     from multiplane.data.layer_photos.build import PhotoJob, build_photos
+    from multiplane.data.layer_photos.quality import COMPLETION, EMBEDDED
     from multiplane.data.layer_photos.sources import photo_sources
     from multiplane.data.layer_photos.steps import PhotoConfig
 
     if on not in ("pool", "ray", "loop"):
         raise RequestError(f"--on must be pool, ray or loop, got {on!r}")
     timings: dict[str, float] = {}
+    second = second or ("u2net" if matte == "isnet" else "none")
+    second = "" if second == "none" else second
+    quality = quality or (COMPLETION if second else EMBEDDED)
     config = PhotoConfig(
         size=size,
         crop=crop,  # pyright: ignore[reportArgumentType]  # checked there, as those below

@@ -9,7 +9,7 @@ EfficientNet-Lite0, fetched once; a folder may bring its own network as `backbon
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib import resources
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from multiplane.models.quality_classifier import FrozenFeatures, Neuron
 
 EMBEDDED = "embedded"
+COMPLETION = "completion"  # the embedded classifiers, the one of completions alone deciding
 BACKBONE = "efficientnet-lite0"
 QUESTIONS = ("mask", "completion")
 
@@ -75,19 +76,26 @@ class QualityFilter:
     if scores.kept: ...
     """
 
-    def __init__(self, folder: Path, note: QualityNote, neurons: Mapping[str, Neuron]) -> None:
-        self.folder, self.note = folder, note
+    def __init__(
+        self,
+        folder: Path,
+        note: QualityNote,
+        neurons: Mapping[str, Neuron],
+        deciding: Sequence[str] = QUESTIONS,
+    ) -> None:
+        """deciding: the scores that must pass; the others are told."""
+        self.folder, self.note, self.deciding = folder, note, tuple(deciding)
         self.mask, self.completion = neurons["mask"], neurons["completion"]
 
     @classmethod
     def load(cls, source: str | Path = EMBEDDED) -> QualityFilter:
-        """source: "embedded" or a classifier folder. Raises FileNotFoundError and ValueError for a
-        folder that is none, FetchError when the frozen network cannot be had."""
+        """source: "embedded", "completion" or a classifier folder. Raises FileNotFoundError and
+        ValueError for a folder that is none, FetchError when the frozen network cannot be had."""
         from safetensors.numpy import load_file
 
         from multiplane.models.quality_classifier import Neuron
 
-        folder = _embedded() if str(source) == EMBEDDED else Path(source)
+        folder = _folder_of(source)
         note = read_note(folder)
         tensors = load_file(folder / "neurons.safetensors")
         neurons = {
@@ -99,7 +107,7 @@ class QualityFilter:
             )
             for name, about in (("mask", note.mask), ("completion", note.completion))
         }
-        found = cls(folder, note, neurons)
+        found = cls(folder, note, neurons, (COMPLETION,) if source == COMPLETION else QUESTIONS)
         found.check()
         return found
 
@@ -129,7 +137,7 @@ class QualityFilter:
         }
         low = [
             f"{name} score {found[name]:.2f} is below {getattr(self, name).threshold:.2f}"
-            for name in QUESTIONS
+            for name in self.deciding
             if found[name] < getattr(self, name).threshold
         ]
         return QualityScores(found["mask"], found["completion"], not low, ", ".join(low))
@@ -141,7 +149,7 @@ def read_note(folder: Path) -> QualityNote:
     if not path.is_file():
         raise FileNotFoundError(
             f"no config.json in {folder}: name a folder that the recipe quality_classifiers wrote, "
-            f"or {EMBEDDED!r}"
+            f"{EMBEDDED!r} or {COMPLETION!r}"
         )
     table = json.loads(path.read_text("utf-8"))
     layers = table.pop("layers", None)
@@ -151,11 +159,12 @@ def read_note(folder: Path) -> QualityNote:
 
 
 def quality_id(source: str | Path) -> str:
-    """What tells one classifier folder from another: a hash of its files."""
-    folder = _embedded() if str(source) == EMBEDDED else Path(source)
+    """What tells one way to judge from another: a hash of its folder's files, and who decides."""
+    folder = _folder_of(source)
     read_note(folder)
     names = ("config.json", "neurons.safetensors", "backbone.safetensors")
     found = [sha256_of(folder / name) for name in names if (folder / name).is_file()]
+    found += [COMPLETION] if source == COMPLETION else []
     return hash_of(found)[:16]
 
 
@@ -200,6 +209,10 @@ def save_quality(
     write_bytes(folder / "neurons.safetensors", save(tensors))
     table = {key: value for key, value in asdict(note).items() if value is not None}
     write_json(folder / "config.json", {**table, **({"figures": figures} if figures else {})})
+
+
+def _folder_of(source: str | Path) -> Path:
+    return _embedded() if str(source) in (EMBEDDED, COMPLETION) else Path(source)
 
 
 def _embedded() -> Path:

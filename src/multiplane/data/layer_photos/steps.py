@@ -51,7 +51,7 @@ class PhotoConfig:
     "isnet", "u2net" or "u2netp". second: another network that must agree, "" for none; agreement:
     by how much (soft IoU). area: (least, most) share of the picture the mask may cover. refine:
     bring the mask's edge to the picture's own. colours: "estimated", or "copied" as in the paper.
-    complete: "migan", "opencv" or "diffuse". quality: "embedded" or a classifier folder, "" for no
+    complete: "migan", "opencv" or "diffuse". quality: as `QualityFilter.load` takes it, "" for no
     scores. drop: leave out what a classifier calls bad; else it is only noted."""
 
     size: int = 512
