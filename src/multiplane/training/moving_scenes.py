@@ -27,7 +27,7 @@ from multiplane.data.placement import ScenePlacement
 from multiplane.models.codecs import Codec
 from multiplane.models.planes import over
 from multiplane.training.pools import Prompts
-from multiplane.training.rows import Row, RowBatch, encode_planes
+from multiplane.training.rows import Row, RowBatch, row_batch
 from multiplane.training.scenes import SceneFeed, affine_sample, contact_shadow, lit_by, uniform
 
 # Where an object moves on an empty canvas: large, and never far from the middle.
@@ -227,16 +227,7 @@ class ClipRowFeed:
             planes, captions = make(count, span, generator)
         if absent := [role for role in layout.roles if role not in planes]:
             raise ValueError(f"clips have no {absent[0]}: leave that row out")
-        empty = torch.zeros(count, dtype=torch.long)
-        device = self.prompts.states.device
-        picked = torch.stack([captions.get(role, empty) for role in layout.roles], dim=1).to(device)
-        stacked = torch.stack([planes[role] for role in layout.roles], dim=1)  # (B, P, F, 4, S, S)
-        latents = encode_planes(self.codec, stacked.flatten(1, 2))[:, :, 0]
-        latents = latents.unflatten(1, stacked.shape[1:3])
-        given = torch.tensor([role in row.given for role in layout.roles], device=device)
-        given = given[None, :, None, None, None].expand(*latents.shape[:3], *latents.shape[4:])
-        text, has_text = self.prompts.states[picked].float(), self.prompts.mask[picked].clone()
-        return RowBatch(latents, given, text, has_text, layout)
+        return row_batch(self.codec, self.prompts, row, layout, planes, captions)
 
 
 def first_frames(given: Tensor, count: int) -> Tensor:

@@ -85,9 +85,8 @@ class RowFeed:
 
     def draw(self, row: Row, count: int, generator: torch.Generator) -> RowBatch:
         """A batch of `count` samples of this row, captions in place, nothing dropped yet."""
-        layout, device = row.layout, self.prompts.states.device
+        layout = row.layout
         planes: dict[str, Tensor] = {}
-        empty = torch.zeros(count, dtype=torch.long)
         rows: dict[str, Tensor] = {}
         if row.alone:
             planes["foreground"], rows["foreground"], _ = self.feed.alone(count, generator)
@@ -106,24 +105,43 @@ class RowFeed:
         for role, control in (("silhouette", silhouette), ("edges", edges)):
             if role in layout.roles:
                 planes[role] = control(planes["foreground"])
-        picked = torch.stack([rows.get(role, empty) for role in layout.roles], dim=1).to(device)
-        text, has_text = self.prompts.states[picked].float(), self.prompts.mask[picked].clone()
+        clips = {role: planes[role][:, None] for role in layout.roles}
+        batch = row_batch(self.autoencoder, self.prompts, row, layout, clips, rows)
         if row.wanted == {"composite"} and not row.given:
-            text[:, 0], has_text[:, 0] = self._joint_text(rows["foreground"], rows["background"])
-        stacked = torch.stack([planes[role] for role in layout.roles], dim=1)
-        latents = encode_planes(self.autoencoder, stacked)
-        given = torch.tensor([role in row.given for role in layout.roles], device=device)
-        given = given[None, :, None, None, None].expand(*latents.shape[:3], *latents.shape[4:])
-        return RowBatch(latents, given, text, has_text, layout)
+            text, has_text = self._joint_text(rows["foreground"], rows["background"])
+            batch.text[:, 0], batch.has_text[:, 0] = text, has_text
+        return batch
+
+
+def row_batch(
+    codec: Codec,
+    prompts: Prompts,
+    row: Row,
+    layout: PlaneLayout,
+    planes: Mapping[str, Tensor],
+    captions: Mapping[str, Tensor],
+) -> RowBatch:
+    """The planes of a row in the denoiser's form, captions in place. planes: of every role of the
+    layout, (B, F, 4, S, S) premultiplied in [0, 1]. captions: prompt rows (B,) on CPU, by role; a
+    role without one has the empty caption."""
+    device = prompts.states.device
+    stacked = torch.stack([planes[role] for role in layout.roles], dim=1)
+    empty = torch.zeros(len(stacked), dtype=torch.long)
+    picked = torch.stack([captions.get(role, empty) for role in layout.roles], dim=1).to(device)
+    latents = encode_planes(codec, stacked)
+    given = torch.tensor([role in row.given for role in layout.roles], device=device)
+    given = given[None, :, None, None, None].expand(*latents.shape[:3], *latents.shape[4:])
+    text, has_text = prompts.states[picked].float(), prompts.mask[picked].clone()
+    return RowBatch(latents, given, text, has_text, layout)
 
 
 @torch.no_grad()
 def encode_planes(autoencoder: Codec, planes: Tensor) -> Tensor:
-    """(B, P, 4, S, S) premultiplied in [0, 1] -> (B, P, 1, C, h, w) latents, float32."""
-    flat = to_model(planes.flatten(0, 1))
+    """(B, P, F, 4, S, S) premultiplied in [0, 1] -> (B, P, F, C, h, w) latents, float32."""
+    flat = to_model(planes.flatten(0, 2))
     with torch.autocast(planes.device.type, torch.bfloat16):
         latent = autoencoder.encode(flat.contiguous(memory_format=torch.channels_last))
-    return latent.float().contiguous().unflatten(0, planes.shape[:2])[:, :, None]
+    return latent.float().contiguous().unflatten(0, planes.shape[:3])
 
 
 def drop_text(batch: RowBatch, everything: float, one: float, generator: torch.Generator) -> Tensor:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from multiplane.core.composite import composite_u8
 from multiplane.core.pixels import to_float
 from multiplane.core.request import LayerRequest, Plane
-from multiplane.evaluation.bench import Bench, summary
+from multiplane.evaluation.bench import Bench
 from multiplane.evaluation.moving import MovingScene, alpha_flicker, motion, moving_scenes
+from multiplane.evaluation.parts.rows import figures_of
 from multiplane.evaluation.prompts import FixedPrompt, fixed_prompts
 from multiplane.evaluation.recomposition import disagreement
 from multiplane.evaluation.sheets import Cell, SheetRow, save_sheet, table
@@ -51,7 +52,7 @@ def run(bench: Bench) -> dict[str, Any]:
         made, found = _from_words(bench, prompt, frames)
         words.append(found)
         strips += _strips(made, f"{prompt.foreground}, {prompt.background}")
-    figures["from words"] = _summed(words)
+    figures["from words"] = figures_of(words)
     title = "Clips from words: composite and foreground"
     save_sheet(table(strips, title, _note(bench, frames), 96), bench.out / f"{PART}.png")
     for given in (*ROWS, "still"):
@@ -62,7 +63,7 @@ def run(bench: Bench) -> dict[str, Any]:
             made, found = _of_scene(bench, scene, given)
             results.append(found)
             lines += _compared(scene, made, given)
-        figures[f"{given} given"] = _summed(results)
+        figures[f"{given} given"] = figures_of(results)
         title = f"Clips, {given} given"
         save_sheet(table(lines, title, _note(bench, frames), 96), bench.out / f"{PART}-{given}.png")
     bench.report(PART, total, total)
@@ -145,18 +146,11 @@ def _of_scene(
     )
     made, found = _made(bench, request)
     if given == "composite":
-        pairs = [
-            (
-                made[name][frame],
-                scene.planes[name][frame],
-                scene.planes["foreground"][frame, ..., 3],
-            )
-            for name in ("foreground", "background")
-            for frame in range(len(made[name]))
-        ]
-        half = len(pairs) // 2
-        found["foreground"] = _mean([foreground_errors(a, b) for a, b, _ in pairs[:half]])
-        found["background"] = _mean([background_errors(*each) for each in pairs[half:]])
+        true = scene.planes
+        fronts = zip(made["foreground"], true["foreground"], strict=True)
+        backs = zip(made["background"], true["background"], true["foreground"][..., 3], strict=True)
+        found["foreground"] = _mean([foreground_errors(*each) for each in fronts])
+        found["background"] = _mean([background_errors(*each) for each in backs])
     elif given == "still":
         found["first frames unchanged"] = float(
             all(
@@ -178,7 +172,7 @@ def _shown(pixels: NDArray[Any]) -> NDArray[Any]:
 
 def _real(scenes: Sequence[MovingScene]) -> dict[str, Any]:
     """The measures of true clips, to read the others by."""
-    return _summed(
+    return figures_of(
         [
             {
                 "motion of the foreground": motion(scene.planes["foreground"]),
@@ -196,14 +190,6 @@ def _mean(results: Sequence[dict[str, float]]) -> dict[str, float]:
         name: float(np.mean([result[name] for result in results if name in result]))
         for name in names
     }
-
-
-def _summed(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    figures: dict[str, Any] = {}
-    for name in dict.fromkeys(name for result in results for name in result):
-        values = [result[name] for result in results if name in result]
-        figures[name] = _summed(values) if isinstance(values[0], dict) else summary(values)
-    return figures
 
 
 def _strips(made: dict[str, NDArray[Any]], label: str) -> list[SheetRow]:
