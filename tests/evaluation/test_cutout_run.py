@@ -145,7 +145,7 @@ def test_steps_are_clocked_and_left_out_where_there_are_none() -> None:
     picture = to_float(scene.composite)
     made = Method("m", "n", _Red("n").cut, refine=busy)(picture)
     assert set(made.seconds) == {"edge"}
-    assert made.seconds["edge"] > 0.01
+    assert made.seconds["edge"] > 0
     assert made.colours is picture
     assert Method("m", "n", _Red("n").cut)(picture).seconds == {}
 
