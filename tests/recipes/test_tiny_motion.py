@@ -15,6 +15,7 @@ from multiplane.core.request import Task
 from multiplane.models.layered_transformer import LayeredTransformer
 from multiplane.models.rgba_autoencoder import RGBAAutoencoder
 from multiplane.models.text_encoder import TextEncoder, write_quantized
+from multiplane.models.weights_io import read_tensors
 from multiplane.pipelines.tiny import MOTION, TinyDefaults, TinyFamily, TinyPipeline
 from multiplane.recipes.tiny_motion import Config, main
 from multiplane.recipes.tiny_motion_export import export
@@ -80,9 +81,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def train(root: Path, name: str, steps: int) -> Path:
+def train(root: Path, name: str, steps: int, text: str = CONFIG) -> Path:
     path = root / f"{name}.toml"
-    path.write_text(CONFIG.format(root=root, name=name, steps=steps))
+    path.write_text(text.format(root=root, name=name, steps=steps))
     main(path)
     return root / name
 
@@ -106,6 +107,20 @@ def test_it_trains_the_adapter_alone_and_goes_on_exactly_where_it_stopped(world:
     log = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
     assert any("heldout -> foreground" in record for record in log)
     assert (whole / "sheet-000004.png").exists()
+
+
+def test_it_goes_on_from_another_adapter(world: Path) -> None:
+    first = train(world, "first", 2) / "adapter"
+    more = train(world, "more", 2, f'start = "{first}"\n' + CONFIG) / "adapter"
+    again, other = (read_tensors(folder / "adapter.safetensors") for folder in (first, more))
+    down = [name for name in again if ".down." in name]
+    assert down
+    # In two small steps the weights cannot have come as far as from another draw of them.
+    distance = sum(float((again[name] - other[name]).abs().mean()) for name in down)
+    assert 0 < distance < 0.2 * sum(float(again[name].abs().mean()) for name in down)
+    misfit = f'start = "{first}"\n' + CONFIG.replace("rank = 4", "rank = 3")
+    with pytest.raises(ValueError, match="holds an adapter of"):
+        train(world, "misfit", 2, misfit)
 
 
 def test_the_exported_folder_makes_clips_and_the_same_stills(world: Path) -> None:

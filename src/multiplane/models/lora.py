@@ -197,13 +197,17 @@ def save_lora(
         partial.write_text(json.dumps(to_table(config), indent=2) + "\n", encoding="utf-8")
 
 
-def load_lora(network: LayeredTransformer, name: str, folder: Path) -> None:
-    """Add the adapter of a folder written by `save_lora`. Raises FileNotFoundError, or ValueError
-    where it does not fit."""
+def load_lora(
+    network: LayeredTransformer, name: str, folder: Path, wanted: LoRAConfig | None = None
+) -> None:
+    """Add the adapter of a folder written by `save_lora`. wanted: what it must be; None takes any.
+    Raises FileNotFoundError, or ValueError where it does not fit."""
     path = folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no {CONFIG}: point at a folder of save_lora")
     config = from_table(LoRAConfig, json.loads(path.read_text(encoding="utf-8")), str(path))
+    if wanted not in (None, config):
+        raise ValueError(f"{folder} holds an adapter of {config}, not of {wanted}")
     saved = read_tensors(folder / WEIGHTS)
     add_lora(network, name, config)
     own = lora_state(network, name)

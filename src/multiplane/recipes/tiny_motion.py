@@ -56,11 +56,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Config:
-    """weights: folder of `tiny`'s weights for stills. rows: weight of each row of the task table.
-    parts: the kinds of samples. first: share of steps with the first frames given. shared_noise:
-    see `models.sampling.clip_noise`. prompts: of the sample sheets, "a over b" for a scene; frames:
-    of their clips. drop_all_text, drop_one_text: see `drop_text`. heldout: clips of each row in the
-    held-out losses."""
+    """weights: folder of `tiny`'s weights for stills. start: folder of an adapter to go on from, as
+    one made for other weights; None begins with one that does nothing. rows: weight of each row of
+    the task table. parts: the kinds of samples. first: share of steps with the first frames given.
+    shared_noise: see `models.sampling.clip_noise`. prompts: of the sample sheets, "a over b" for a
+    scene; frames: of their clips. drop_all_text, drop_one_text: see `drop_text`. heldout: clips of
+    each row in the held-out losses."""
 
     run: RunConfig
     feed: FeedConfig
@@ -68,6 +69,7 @@ class Config:
     rows: dict[str, float]
     parts: tuple[Part, ...]
     prompts: tuple[str, ...]
+    start: Path | None = None
     lora: LoRAConfig = field(
         default_factory=lambda: LoRAConfig(32, 32.0, layers=("qkv", "out", "up", "down"))
     )
@@ -108,7 +110,7 @@ def main(path: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     pipeline = TinyPipeline.from_pretrained(config.weights, torch.bfloat16)
     denoiser = pipeline.denoiser.train().requires_grad_(False)
-    new_adapter(denoiser, MOTION, config.lora, config.run.seed)
+    new_adapter(denoiser, MOTION, config.lora, config.run.seed, config.start)
     if config.run.compile:
         compile_parts(*denoiser.blocks)
     run = TrainingRun(config.run, denoiser, denoiser.blocks, to_table(config))
