@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -33,16 +32,16 @@ def test_imports_run_down_the_house() -> None:
     assert "2 kept, 0 broken" in done.stdout
 
 
-def test_import_is_quick_and_brings_nothing_heavy() -> None:
+def test_import_brings_next_to_nothing() -> None:
+    """What it takes is counted in modules, not in seconds: those depend on the machine."""
     code = (
-        "import sys, time; before = set(sys.modules); start = time.perf_counter()\n"
-        "import multiplane; seconds = time.perf_counter() - start\n"
-        f"print(seconds, *({{name.partition('.')[0] for name in set(sys.modules) - before}} "
-        f"& set({HEAVY!r})))"
+        "import sys; before = set(sys.modules)\nimport multiplane\n"
+        "print(*(set(sys.modules) - before))"
     )
-    found = [run(code).split() for _ in range(3)]
-    assert all(len(words) == 1 for words in found), f"import multiplane brings {found}"
-    assert min(float(words[0]) for words in found) < 0.3
+    brought = run(code).split()
+    assert {name for name in brought if name.partition(".")[0] in HEAVY} == set()
+    assert not [name for name in brought if name.startswith("multiplane.")]
+    assert len(brought) < 100  # of the standard library
 
 
 def test_core_and_files_never_bring_torch() -> None:
@@ -62,9 +61,7 @@ def test_help_brings_no_torch_and_no_compositor() -> None:
         "heavy = ('torch', 'transformers', 'psd_tools', 'scipy', 'multiplane.engine')\n"
         "print([n for n in heavy if n in sys.modules])"
     )
-    start = time.perf_counter()
     assert run(code).strip().splitlines()[-1] == "[]"
-    assert time.perf_counter() - start < 10  # far below it on an idle machine
 
 
 def test_every_public_name_is_there() -> None:
