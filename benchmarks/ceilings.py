@@ -21,10 +21,10 @@ from rich.table import Table
 
 from multiplane.core.pixels import to_float
 from multiplane.evaluation.alpha import mask_iou
-from multiplane.evaluation.assets import DescribedPool, ReferenceAssets
+from multiplane.evaluation.assets import AssetPictures, DescribedPool, ReferenceAssets
 from multiplane.evaluation.bench import Judges, summary
 from multiplane.evaluation.copying import copy_report
-from multiplane.evaluation.parts.foregrounds import known_copies_rate, likeness, real_vectors
+from multiplane.evaluation.parts.foregrounds import known_copies_rate, likeness
 from multiplane.evaluation.prompts import SETS, fixed_prompts
 from multiplane.evaluation.retrieval import Vectors, unit
 from multiplane.evaluation.scenes import read_scenes
@@ -85,7 +85,7 @@ def retrieval(assets: ReferenceAssets) -> dict[str, Any]:
         lambda pool, rows, concepts: float(gallery.hits(pool.vectors[rows], concepts).mean())
     )
     prompts = fixed_prompts()
-    real = real_vectors(assets, [each.concept for each in prompts])
+    real = assets.real_vectors([each.concept for each in prompts])
     hit = gallery.hits(real, [each.concept for each in prompts])
     sets = np.array([each.set for each in prompts])
     return {
@@ -155,7 +155,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     judges = Judges()
-    assets = ReferenceAssets(arguments.shards / "assets", arguments.side, judges.features)
+    assets = ReferenceAssets(
+        AssetPictures(arguments.shards / "assets", arguments.side), judges.features
+    )
     heldout = assets.heldout
     rows = heldout.in_made_style
     figures: dict[str, Any] = {

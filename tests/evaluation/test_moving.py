@@ -14,9 +14,9 @@ from multiplane.core.composite import composite_u8
 from multiplane.core.document import Layer, LayerDocument
 from multiplane.engine import Model
 from multiplane.evaluation.bench import Bench, RecordingFamily
+from multiplane.evaluation.entries import parts_named
 from multiplane.evaluation.moving import alpha_flicker, motion, moving_scenes
 from multiplane.evaluation.parts import clips
-from multiplane.evaluation.suite import parts_named
 from small_world import write_shards
 
 

@@ -16,6 +16,7 @@ from multiplane.engine import Model
 from multiplane.evaluation import prompts as prompts_module
 from multiplane.evaluation.bench import Bench, RecordingFamily
 from multiplane.evaluation.digest import lines_of
+from multiplane.evaluation.entries import parts_named
 from multiplane.evaluation.folder import score_folder
 from multiplane.evaluation.parts import (
     control,
@@ -27,7 +28,7 @@ from multiplane.evaluation.parts import (
     speed,
 )
 from multiplane.evaluation.prompts import FixedPrompt
-from multiplane.evaluation.suite import collect, parts_named, run_suite, setting_of
+from multiplane.evaluation.suite import collect, run_suite, setting_of
 from multiplane.io import planes
 
 from .stage import COLORS, SIDE, KnowingFamily, SeeingJudges, write_shards

@@ -51,6 +51,15 @@ class ClipFamily(Family, Protocol):
     max_frames: int
 
 
+@runtime_checkable
+class AutoencodingFamily(Family, Protocol):
+    """A family that makes pictures as latents, and tells what those can hold."""
+
+    def through_autoencoder(self, pictures: np.ndarray) -> np.ndarray:
+        """(N, H, W, 4) float32 straight alpha 0..1 -> the same pictures encoded and decoded."""
+        ...
+
+
 class FamilyLoader(Protocol):
     """The class a `FamilyEntry` points at."""
 

@@ -19,8 +19,9 @@ from multiplane.core.family import Family, Progress
 from multiplane.core.request import LayerRequest, MadePlanes, Task
 
 if TYPE_CHECKING:
-    from multiplane.evaluation.assets import ReferenceAssets
+    from multiplane.evaluation.assets import AssetPictures, ReferenceAssets
     from multiplane.evaluation.judges import Features, Segmenter
+    from multiplane.evaluation.made import MadeForeground
     from multiplane.evaluation.scenes import HeldoutScene
 
 # (part, done, total) of the pictures a part makes or judges.
@@ -130,7 +131,8 @@ class Bench:
     """family: the recorder that `model` runs. shards: what `multiplane data build` wrote (assets/
     and scenes/). limit: at most this many pictures a part; None: each part's own number. options:
     steps and guidance for every request, where the family's own are not wanted. weights: a digest
-    of the weights, so that figures of others are never taken for theirs."""
+    of the weights, so that figures of others are never taken for theirs. made: the foregrounds of
+    this run, see `made_foreground`; a bench with anything replaced begins with none."""
 
     model: Runner
     family: RecordingFamily
@@ -142,6 +144,7 @@ class Bench:
     options: dict[str, Any] = field(default_factory=dict)
     weights: str = ""
     report: Report = lambda part, done, total: None
+    made: dict[tuple[str, str], MadeForeground] = field(default_factory=dict, init=False)
 
     @property
     def side(self) -> int:
@@ -162,11 +165,18 @@ class Bench:
         return fitting[: self.count(own)]
 
     @cached_property
+    def pictures(self) -> AssetPictures:
+        """Real assets."""
+        from multiplane.evaluation.assets import AssetPictures
+
+        return AssetPictures(self.shards / "assets", self.side)
+
+    @cached_property
     def assets(self) -> ReferenceAssets:
         """Real assets and the gallery with their feature vectors."""
         from multiplane.evaluation.assets import ReferenceAssets
 
-        return ReferenceAssets(self.shards / "assets", self.side, self.judges.features)
+        return ReferenceAssets(self.pictures, self.judges.features)
 
     def seed_for(self, *names: str | int) -> int:
         """A seed for one picture, fixed by what it is and by the suite's seed."""

@@ -69,6 +69,29 @@ def _likeness(figures: Figures) -> Iterator[str]:
     )
 
 
+def _alpha(figures: Figures) -> Iterator[str]:
+    for name, each in figures["groups"].items():
+        distance = each["soft alpha distance"]
+        told = "-" if distance is None else f"{distance:.4f}"
+        yield (
+            f"{name}: residue mean {mean(each['residue, mean'], 5)}, max "
+            f"{mean(each['residue, max'])}, over {mean(each['residue, share'], 4)} of the empty "
+            f"canvas; holes {mean(each['holes'])}"
+        )
+        yield (
+            f"{name}: halo {mean(each['halo'])}, lightness {mean(each['halo, lightness'])}; soft "
+            f"share {mean(each['soft share'])}, histogram distance {told}; {each['empty']} of "
+            f"{each['pictures']} empty"
+        )
+    clear = figures["see-through"]
+    for name in ("made", "real") if clear["concepts"] else ():
+        yield (
+            f"{clear['concepts']} see-through concepts, {name}: soft share "
+            f"{mean(clear[name]['soft share'])}, see-through "
+            f"{mean(clear[name]['see-through share'])}"
+        )
+
+
 def _rows(figures: Figures) -> Iterator[str]:
     for name, row in figures["rows"].items():
         told = [f"after {row['after, 255ths']['max']:.2f}/255 at most"]
@@ -135,6 +158,28 @@ def _inpainting(figures: Figures) -> Iterator[str]:
     )
 
 
+def _clips(figures: Figures) -> Iterator[str]:
+    if "from words" not in figures:
+        yield "these weights make stills"
+        return
+    for name in ("real", "from words", *(key for key in figures if key.endswith(" given"))):
+        row = figures[name]
+        told = [
+            f"{label} {mean(row[key], digits)}"
+            for key, label, digits in (
+                ("before, psnr", "before, dB", 1),
+                ("motion of the foreground", "motion of the foreground", 4),
+                ("motion of the background", "of the background", 4),
+                ("alpha flicker", "alpha flicker", 3),
+                ("seconds", "seconds", 1),
+            )
+            if key in row
+        ]
+        if "foreground" in row:
+            told.insert(0, f"mask iou {mean(row['foreground']['mask iou'])}")
+        yield f"{name}: {'; '.join(told)}"
+
+
 def _planes(figures: Figures) -> Iterator[str]:
     added = figures.get("composite against over(foreground, background)")
     if added:
@@ -155,11 +200,13 @@ def _planes(figures: Figures) -> Iterator[str]:
 _TELLERS: dict[str, Callable[[Figures], Iterator[str]]] = {
     "speed": _speed,
     "retrieval": _retrieval,
+    "alpha": _alpha,
     "rows": _rows,
     "conditional": _conditional,
     "control": _control,
     "native": _native,
     "iterative": _iterative,
     "inpainting": _inpainting,
+    "clips": _clips,
     "planes": _planes,
 }

@@ -18,7 +18,7 @@ from PIL import Image
 
 from multiplane.core.pixels import to_float
 from multiplane.evaluation.alpha import mask_iou
-from multiplane.evaluation.assets import ReferenceAssets
+from multiplane.evaluation.assets import AssetPictures, ReferenceAssets
 from multiplane.evaluation.bench import Judges, Report, summary
 from multiplane.evaluation.parts.foregrounds import likeness, retrieval
 from multiplane.evaluation.prompts import fixed_prompts
@@ -87,7 +87,7 @@ def score_folder(
     """Score the pictures; writes `planes.json` and `planes.png` into `out`."""
     pictures = read_folder(folder)
     side = max(pictures[0].foreground.shape[:2])
-    assets = ReferenceAssets(shards / "assets", side, judges.features)
+    assets = ReferenceAssets(AssetPictures(shards / "assets", side), judges.features)
     mattes = [to_float(each.foreground)[..., 3] for each in pictures]
     raw = looks([to_float(each.foreground) for each in pictures], judges.features)
     figures: dict[str, Any] = {"pictures": len(pictures), **_added_up(pictures)}

@@ -7,55 +7,18 @@ import importlib
 import json
 import logging
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from multiplane.evaluation.bench import Bench
+from multiplane.evaluation.entries import PARTS, PartEntry
 from multiplane.io.atomic import write_bytes
 
 log = logging.getLogger(__name__)
 
 REPORT = "evaluation.json"
 FORM = 2  # raise it when figures of the same name change their meaning
-
-
-@dataclass(frozen=True)
-class PartEntry:
-    """A part by name. module: of `multiplane.evaluation.parts`, with `run(bench) -> figures`."""
-
-    name: str
-    module: str
-    summary: str
-
-
-PARTS: tuple[PartEntry, ...] = (
-    PartEntry("speed", "speed", "seconds a picture, stage by stage"),
-    PartEntry("retrieval", "foregrounds", "single foregrounds: retrieval, copy rate, KID, alpha"),
-    PartEntry("rows", "rows", "every row of the task table on held-out scenes"),
-    PartEntry("conditional", "conditional", "loss with the true given plane and a shuffled one"),
-    PartEntry("control", "control", "silhouettes against the alpha they ask for"),
-    PartEntry("native", "native", "planes made together against a cut flat picture"),
-    PartEntry("iterative", "iterative", "five layers added one by one"),
-    PartEntry("inpainting", "inpainting", "half of a foreground painted anew, alpha too"),
-    PartEntry("clips", "clips", "several frames: from words, around given planes, taken apart"),
-)
-
-
-def parts_named(names: Iterable[str]) -> tuple[PartEntry, ...]:
-    """The parts called so, in the order they run; "all" is every one.
-
-    Raises ValueError for an unknown name."""
-    wanted = set(names)
-    known = {entry.name for entry in PARTS}
-    unknown = sorted(wanted - known - {"all"})
-    if unknown:
-        raise ValueError(
-            f"no part of the suite is called {unknown[0]!r}; there are all, "
-            f"{', '.join(entry.name for entry in PARTS)}"
-        )
-    return tuple(entry for entry in PARTS if "all" in wanted or entry.name in wanted)
 
 
 def run_suite(bench: Bench, parts: Sequence[PartEntry], fresh: bool = False) -> dict[str, Any]:

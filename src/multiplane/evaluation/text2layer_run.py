@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from multiplane.evaluation.assets import ReferenceAssets
+from multiplane.evaluation.assets import AssetPictures, ReferenceAssets
 from multiplane.evaluation.bench import Judges, Report
 from multiplane.evaluation.prompts import fixed_prompts
 from multiplane.evaluation.retrieval import Gallery
@@ -50,7 +50,7 @@ def run_protocol(
         for name, folder in models.items()
     }
     features = judges.features
-    gallery = gallery_of(ReferenceAssets(shards / "assets", GALLERY_SIDE, features))
+    gallery = gallery_of(ReferenceAssets(AssetPictures(shards / "assets", GALLERY_SIDE), features))
     references = described_sets(reference_sets(shards / "assets", side, REAL), features)
     found = {
         "setting": {"side": side, "captions": len(prompts), "features": features.name},

@@ -9,13 +9,13 @@ import typer
 
 from multiplane.apps.cli import options
 from multiplane.apps.cli.terminal import say, say_json
+from multiplane.evaluation.entries import parts_told
 
 Suite = Annotated[
     list[str] | None,
     typer.Option(
         "--suite",
-        help="Part to run: all, speed, retrieval, rows, conditional, control, native, iterative, "
-        "inpainting. May be given several times.",
+        help=f"Part to run: {parts_told()}. May be given several times.",
     ),
 ]
 
@@ -73,7 +73,8 @@ def evaluate(
         return
     out = named_out(out)
     from multiplane.evaluation.bench import Bench, Judges
-    from multiplane.evaluation.suite import parts_named, run_suite
+    from multiplane.evaluation.entries import parts_named
+    from multiplane.evaluation.suite import run_suite
     from multiplane.weights.fetch import FetchError
 
     parts = parts_named(suite or ["all"])

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from multiplane.core.pixels import resize, to_float
-from multiplane.core.request import LayerRequest, Plane
+from multiplane.core.pixels import resize
 from multiplane.evaluation.alpha import alpha_histogram, histogram_distance, soft_share
 from multiplane.evaluation.assets import DescribedPool, ReferenceAssets
 from multiplane.evaluation.bench import Bench, summary
 from multiplane.evaluation.copying import CopyReport, copy_report
 from multiplane.evaluation.judges import Features
 from multiplane.evaluation.kid import kid
+from multiplane.evaluation.made import made_foreground
 from multiplane.evaluation.prompts import SETS, FixedPrompt, fixed_prompts
 from multiplane.evaluation.retrieval import Vectors, described, looks
 from multiplane.evaluation.sheets import Cell, SheetRow, grid, save_sheet, table
@@ -33,15 +33,9 @@ def run(bench: Bench) -> dict[str, Any]:
     seconds: list[float] = []
     for index, prompt in enumerate(prompts):
         bench.report(PART, index, len(prompts))
-        request = LayerRequest(
-            foregrounds=(Plane(wanted=True, prompt=prompt.foreground),),
-            size=(bench.side, bench.side),
-            seed=bench.seed_for(PART, prompt.name),
-            model=bench.family.name,
-        )
-        document, _, taken = bench.run(request)
-        pictures.append(to_float(document.leaves()[-1].pixels))
-        seconds.append(taken)
+        made = made_foreground(bench, prompt.name, prompt.foreground)
+        pictures.append(made.picture)
+        seconds.append(made.seconds)
     bench.report(PART, len(prompts), len(prompts))
     figures = score(bench.assets, prompts, pictures, bench.judges.features)
     _save_sheets(bench, prompts, pictures, figures)
@@ -79,7 +73,7 @@ def retrieval(
     gallery = assets.gallery
     concepts = [prompt.concept for prompt in prompts]
     made = gallery.hits(vectors, concepts, TOP)
-    real = gallery.hits(real_vectors(assets, concepts), concepts, TOP)
+    real = gallery.hits(assets.real_vectors(concepts), concepts, TOP)
     nearest = gallery.nearest(vectors, TOP)
     sets = np.array([prompt.set for prompt in prompts])
 
@@ -103,16 +97,6 @@ def retrieval(
             for prompt, hit, row in zip(prompts, made, nearest, strict=True)
         },
     }
-
-
-def real_vectors(assets: ReferenceAssets, concepts: Sequence[str]) -> Vectors:
-    """The first real asset of each concept, from whichever split holds it."""
-    rows = []
-    known = set(assets.training.pool.concepts)
-    for concept in concepts:
-        pool = assets.training if concept in known else assets.heldout
-        rows.append(pool.vectors[pool.first_of([concept])[0]])
-    return np.stack(rows)
 
 
 def _heldout_rate(assets: ReferenceAssets) -> float:
@@ -157,7 +141,7 @@ def likeness(
     """KID and softness of alpha against real assets, with what real held-out assets score."""
     training, heldout = assets.training, assets.heldout
     real = training.on_grey[training.in_made_style]
-    real_mattes = [training.picture(index)[..., 3] for index in training.in_made_style[::4]]
+    real_mattes = training.mattes
     held_mattes = [heldout.picture(index)[..., 3] for index in heldout.in_made_style]
     histogram = alpha_histogram(real_mattes)
     covered = [matte for matte in mattes if (matte > 0.5).any()]

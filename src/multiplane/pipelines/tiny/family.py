@@ -83,6 +83,20 @@ class TinyFamily:
             made = run(inputs)
         return self._collect(request, made, canvas)
 
+    @torch.inference_mode()
+    def through_autoencoder(self, pictures: np.ndarray) -> np.ndarray:
+        """(N, H, W, 4) straight alpha 0..1 -> the same, encoded and decoded one by one: what is
+        lost here no denoiser can make."""
+        height, width = pictures.shape[1:3]
+        canvas = SquareCanvas(width, height, self.pipeline.size)
+        back = []
+        for picture in pictures:
+            plane = _to_tensor(canvas.inward(picture))[None]
+            back.append(
+                _outward(canvas, self.pipeline.decode(self.pipeline.encode(plane))[0].cpu())
+            )
+        return np.stack(back)
+
     def _steered(
         self,
         inputs: dict[str, PlaneInput],
