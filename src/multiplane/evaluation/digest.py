@@ -180,6 +180,21 @@ def _clips(figures: Figures) -> Iterator[str]:
         yield f"{name}: {'; '.join(told)}"
 
 
+def _steps(figures: Figures) -> Iterator[str]:
+    rows = {"the weights' own": figures["at own"]}
+    for curve in ("steps", "guidance"):
+        own = figures["own"][curve]
+        rows |= {f"{curve} {value}": row for value, row in figures[curve].items()}
+        if own is not None:
+            yield f"the weights' own {curve}: {own:g}"
+    for name, row in rows.items():
+        kid = "-" if row["kid"] is None else f"{row['kid']:.4f} ± {row['kid spread']:.4f}"
+        yield (
+            f"{name}: top-5 {row['top5']:.1%}; KID {kid}; soft alpha distance "
+            f"{row['soft alpha distance']:.4f}; {row['seconds']:.2f} s"
+        )
+
+
 def _planes(figures: Figures) -> Iterator[str]:
     added = figures.get("composite against over(foreground, background)")
     if added:
@@ -208,5 +223,6 @@ _TELLERS: dict[str, Callable[[Figures], Iterator[str]]] = {
     "iterative": _iterative,
     "inpainting": _inpainting,
     "clips": _clips,
+    "steps": _steps,
     "planes": _planes,
 }

@@ -28,6 +28,7 @@ PARTS: tuple[PartEntry, ...] = (
     PartEntry("iterative", "iterative", "five layers added one by one"),
     PartEntry("inpainting", "inpainting", "half of a foreground painted anew, alpha too"),
     PartEntry("clips", "clips", "several frames: from words, around given planes, taken apart"),
+    PartEntry("steps", "steps", "quality against sampling steps and against guidance", minutes=10),
 )
 ALL = "all"
 
