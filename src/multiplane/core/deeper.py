@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from multiplane.core.document import Pixels
-from multiplane.core.least_change import Sheet, change_colors, weights
+from multiplane.core.least_change import change_colors
 from multiplane.core.pixels import to_dtype, to_float
+from multiplane.core.stack import Sheet, weights
 
 _ROWS = 256
 

@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multiplane.core.document import Coverage, Pixels
-from multiplane.core.least_change import Flags, Sheet, picture_of, settle, to_grid
+from multiplane.core.least_change import settle
 from multiplane.core.pixels import Float, full_scale, premultiply, to_float, to_u8
 from multiplane.core.request import LayerRequest, MadePlanes, Plane
+from multiplane.core.stack import Flags, Sheet, picture_of, to_grid
 
 _BLOCK_PIXELS = 1 << 18
 
