@@ -42,14 +42,19 @@ def run_suite(bench: Bench, parts: Sequence[PartEntry], fresh: bool = False) -> 
             "figures": figures,
         }
         write_json(path, record)
-    return collect(bench.out, setting)
+    return collect(bench.out, setting, bench.weights_bytes)
 
 
-def collect(out: Path, setting: dict[str, Any]) -> dict[str, Any]:
+def collect(out: Path, setting: dict[str, Any], weights_bytes: int | None = None) -> dict[str, Any]:
     """Every finished part of this setting as one `evaluation.json`."""
     records = {entry.name: finished(out / f"{entry.name}.json", setting) for entry in PARTS}
     report = {
         "setting": setting,
+        "weights": {
+            "name": setting["model"],
+            "version": setting["version"],
+            "bytes": weights_bytes,
+        },
         "minutes": {name: record["minutes"] for name, record in records.items() if record},
         "parts": {name: record["figures"] for name, record in records.items() if record},
     }

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from multiplane.apps.cli import options
-from multiplane.apps.cli.terminal import say, say_json
+from multiplane.apps.cli.terminal import bytes_of, say, say_json
 from multiplane.evaluation.entries import parts_told
 
 Suite = Annotated[
@@ -213,7 +213,13 @@ def _loaded(model: str, weights: Path | None) -> dict[str, Any]:
     from multiplane.evaluation.bench import RecordingFamily, weights_digest
 
     family = RecordingFamily(load(model, weights).family)
-    return {"model": Model(family), "family": family, "weights": weights_digest(family.inner)}
+    folder = weights or getattr(family.inner, "folder", None)
+    return {
+        "model": Model(family),
+        "family": family,
+        "weights": weights_digest(family.inner),
+        "weights_bytes": None if folder is None else bytes_of(folder),
+    }
 
 
 def _check_shards(shards: Path) -> None:

@@ -20,6 +20,7 @@ from multiplane.apps.cli import (
     decompose,
     edit,
     evaluate,
+    evaluate_compare,
     evaluate_cutout,
     files,
     models,
@@ -51,6 +52,7 @@ app.command()(files.convert)
 app.command()(models.models)
 app.add_typer(data.app, name="data")
 evaluate.app.command()(evaluate_cutout.cutout)
+evaluate.app.command()(evaluate_compare.compare)
 app.add_typer(evaluate.app, name="evaluate")
 app.add_typer(weights.app, name="weights")
 

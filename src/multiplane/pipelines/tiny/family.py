@@ -31,8 +31,10 @@ class TinyFamily:
 
     name = "tiny"
 
-    def __init__(self, pipeline: TinyPipeline) -> None:
+    def __init__(self, pipeline: TinyPipeline, folder: Path | None = None) -> None:
+        """folder: where the weights came from, where they came from one."""
         self.pipeline = pipeline
+        self.folder = folder
         self.version = pipeline.defaults.version
         self.native_size = (pipeline.size, pipeline.size)
         self.max_frames = pipeline.max_frames
@@ -44,7 +46,7 @@ class TinyFamily:
         is missing, ValueError when one does not fit."""
         if path is None:
             path = Path(str(resources.files("multiplane.weights") / EMBEDDED))
-        return cls(TinyPipeline.from_pretrained(path))
+        return cls(TinyPipeline.from_pretrained(path), path)
 
     @property
     def tasks(self) -> frozenset[Task]:
