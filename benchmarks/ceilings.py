@@ -4,8 +4,9 @@
 
 Retrieval: real assets of every concept that the gallery shows, described in five ways. Copy rate:
 held-out assets (originals for certain) and softened, mirrored training assets (copies for certain).
-KID and softness of alpha: held-out assets against training assets. --segmenters: ISNet and U2-Net
-on the held-out scenes (several seconds a scene).
+KID and softness of alpha: held-out assets against training assets. Faults of alpha: held-out assets
+as they are, and with a black and a white fringe planted on their soft edge. --segmenters: ISNet and
+U2-Net on the held-out scenes (several seconds a scene).
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from rich.console import Console
 from rich.table import Table
 
 from multiplane.core.pixels import to_float
-from multiplane.evaluation.alpha import mask_iou
+from multiplane.evaluation.alpha import INSIDE, OUTSIDE, alpha_histogram, mask_iou
 from multiplane.evaluation.assets import AssetPictures, DescribedPool, ReferenceAssets
 from multiplane.evaluation.bench import Judges, summary
 from multiplane.evaluation.copying import copy_report
+from multiplane.evaluation.parts.alpha import faults_of
 from multiplane.evaluation.parts.foregrounds import known_copies_rate, likeness
 from multiplane.evaluation.prompts import SETS, fixed_prompts
 from multiplane.evaluation.retrieval import Vectors, unit
@@ -108,6 +110,21 @@ def copying(assets: ReferenceAssets, judges: Judges) -> dict[str, float]:
     }
 
 
+def faults(pictures: AssetPictures) -> dict[str, Any]:
+    """One held-out asset a concept root."""
+    pool = pictures.heldout
+    real = [pool.picture(row) for row in pool.one_a_root(len(pool.pool), 1)]
+    histogram = alpha_histogram(pictures.training.mattes)
+    figures = {"as they are": faults_of(real, histogram)}
+    for name, value in (("with a black fringe", 0.0), ("with a white fringe", 1.0)):
+        fringed = [picture.copy() for picture in real]
+        for picture in fringed:
+            alpha = picture[..., 3]
+            picture[(alpha > OUTSIDE) & (alpha < INSIDE), :3] = value
+        figures[name] = faults_of(fringed, histogram)
+    return figures
+
+
 def segmenters(shards: Path, side: int, judges: Judges) -> dict[str, Any]:
     scores: dict[str, dict[str, list[float]]] = {}
     for scene in read_scenes(shards / "scenes", side):
@@ -142,6 +159,9 @@ def show(figures: dict[str, Any]) -> None:
     console.print(
         f"soft share: held out {soft['soft share, made']}, train {soft['soft share, real']}"
     )
+    for name, found in figures["faults"].items():
+        told = {key: each["mean"] for key, each in found.items() if isinstance(each, dict) and each}
+        console.print(f"held-out assets {name}: {told}")
     for name, kinds in figures.get("segmenters", {}).items():
         for kind, values in kinds.items():
             console.print(f"mask iou of {name}, {kind}: {values}")
@@ -163,6 +183,7 @@ def main() -> None:
     figures: dict[str, Any] = {
         "retrieval": retrieval(assets),
         "copying": copying(assets, judges),
+        "faults": faults(assets.pictures),
         "likeness": likeness(
             assets, heldout.on_grey[rows], [heldout.picture(row)[..., 3] for row in rows]
         ),
