@@ -94,11 +94,11 @@ def change_least(stack: Sequence[Sheet], target: Float, known: Flags) -> None:
     spread(stack, d, [ANYWHERE] * len(stack))
     gain = MARGIN * (1.0 + len(stack) ** 0.5) / 2.0
     share = np.maximum(_free_weight(stack), np.float32(1e-6))
-    least = np.maximum(gain * np.abs(d).max(axis=2) / share, UNSEEN)
+    least = np.maximum(gain * _largest(d) / share, UNSEEN)
     moved = np.zeros_like(least)
     for sheet, was in zip(stack, made, strict=True):
         shows = sheet.alpha > 0.0
-        np.maximum(moved, shows * np.abs(sheet.color - was).max(axis=2), out=moved)
+        np.maximum(moved, shows * _largest(sheet.color - was), out=moved)
     far = stack[0].free & (moved > least)
     if not far.any():
         return
@@ -110,6 +110,12 @@ def change_least(stack: Sequence[Sheet], target: Float, known: Flags) -> None:
     spread(part, left, [ANYWHERE] * len(part))
     for sheet, new in zip(stack, part, strict=True):
         sheet.color[far], sheet.alpha[far] = new.color, new.alpha
+
+
+def _largest(values: Float) -> Float:
+    """(h, w): the largest size of the three channels, in less time than a maximum along them."""
+    red, green, blue = (np.abs(values[..., channel]) for channel in range(3))
+    return np.maximum(np.maximum(red, green), blue)
 
 
 def settle(stack: Sequence[Sheet], target: Float, known: Flags) -> Sheet:

@@ -2,8 +2,9 @@
 
 Given planes are never changed. A composite that was made is replaced by the planes laid over each
 other. A given composite is met by the least change of the planes that were made: their colours
-first; where those would leave 0..1, the alpha of a made foreground, from the top down; and what
-given planes contradict becomes a layer of its own on top, the residual. Everything is done and
+first; where one would be dragged far because another left 0..1, the alpha of a made foreground a
+little with them; where all would leave 0..1, that alpha by what it takes, from the top down; and
+what given planes contradict becomes a layer of its own on top, the residual. Everything is done and
 measured on 8-bit pixels: the planes as stored give the composite to within 1/255.
 
 The disagreement before all this is the model's own figure and is always reported.
