@@ -16,6 +16,7 @@ from multiplane.core.composite import over
 from multiplane.core.pixels import to_float, to_u8
 from multiplane.core.request import TASK_TABLE, LayerRequest, MadePlanes, Plane, Task
 from multiplane.data.shards import write_json, write_shard
+from multiplane.evaluation.measured import MEASURED
 from multiplane.evaluation.scenes import HeldoutScene, read_scenes
 
 SIDE = 32
@@ -190,3 +191,9 @@ class MeanColor:
 class SeeingJudges:
     judge = cutter = Bright()
     features = MeanColor()
+
+
+def unmeasured(part: str, figures: Any) -> list[str]:
+    """The paths of `MEASURED` that lead to nothing in the figures of a part."""
+    measures = [measure for measure in MEASURED if measure.part == part]
+    return [measure.path for measure in measures if not list(measure.found(figures))]

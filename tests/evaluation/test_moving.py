@@ -14,10 +14,13 @@ from multiplane.core.composite import composite_u8
 from multiplane.core.document import Layer, LayerDocument
 from multiplane.engine import Model
 from multiplane.evaluation.bench import Bench, RecordingFamily
+from multiplane.evaluation.digest import lines_of
 from multiplane.evaluation.entries import parts_named
 from multiplane.evaluation.moving import alpha_flicker, motion, moving_scenes
 from multiplane.evaluation.parts import clips
 from small_world import write_shards
+
+from .stage import unmeasured
 
 
 def blinking(frames: int) -> np.ndarray:
@@ -74,6 +77,9 @@ def test_the_part_measures_every_kind_of_clip(tmp_path: Path) -> None:
         assert found[row]["given frames unchanged"]["mean"] == 1.0
     assert found["still given"]["first frames unchanged"]["mean"] == 1.0
     assert found["real"]["alpha flicker"]["n"] == 2
+    assert unmeasured("clips", found) == []
+    told = list(lines_of({"parts": {"clips": found}}))
+    assert any(line.startswith("  composite given: mask iou") for line in told)
     names = {path.stem for path in tmp_path.glob("clips*.png")}
     assert names == {"clips", *(f"clips-{row}" for row in (*clips.ROWS, "still"))}
 

@@ -14,7 +14,7 @@ from multiplane.evaluation.digest import lines_of
 from multiplane.evaluation.parts import foregrounds, steps
 from multiplane.evaluation.prompts import FixedPrompt
 
-from .stage import COLORS, KnowingFamily, SeeingJudges, write_shards
+from .stage import COLORS, KnowingFamily, SeeingJudges, unmeasured, write_shards
 
 OWN = {"steps": 16, "guidance": 2.5}
 
@@ -54,7 +54,8 @@ def _own_cache_and_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def bench_of(family: KnowingFamily, folder: Path) -> Bench:
     write_shards(folder / "shards", 1)
-    recorder = RecordingFamily(family)
+    told: Any = family
+    recorder = RecordingFamily(told)
     judges: Any = SeeingJudges()
     return Bench(Model(recorder), recorder, folder / "shards", folder, judges)
 
@@ -69,6 +70,7 @@ def test_the_curves_show_where_quality_goes(tmp_path: Path) -> None:
     assert found["own"] == OWN
     # the own pictures are those of the retrieval part, and those of 16 steps are the own ones
     assert family.made == 3 * (1 + len(steps.STEPS) - 1 + len(steps.GUIDANCE))
+    assert unmeasured("steps", found) == []
     by_steps = {int(value): row for value, row in found["steps"].items()}
     assert list(by_steps) == list(steps.STEPS)
     for value, row in by_steps.items():

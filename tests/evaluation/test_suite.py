@@ -31,7 +31,7 @@ from multiplane.evaluation.prompts import FixedPrompt
 from multiplane.evaluation.suite import collect, run_suite, setting_of
 from multiplane.io import planes
 
-from .stage import COLORS, SIDE, KnowingFamily, SeeingJudges, write_shards
+from .stage import COLORS, SIDE, KnowingFamily, SeeingJudges, unmeasured, write_shards
 
 SCENES = 6
 
@@ -208,6 +208,8 @@ def test_the_digest_tells_every_part(shards: Path, tmp_path: Path) -> None:
         "one plane: ",
     ):
         assert line in text, line
+    for name in names:
+        assert unmeasured(name, found["parts"][name]) == []
 
 
 def test_unknown_parts_are_named() -> None:

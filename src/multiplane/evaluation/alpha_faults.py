@@ -111,7 +111,7 @@ def see_through_share(alpha: Array) -> float:
     covered = np.count_nonzero(alpha > OUTSIDE)
     soft = (alpha > OUTSIDE) & (alpha < INSIDE)
     side = 2 * (reach_of(alpha) // 2) + 1
-    together = ndimage.binary_erosion(soft, np.ones((side, side)), border_value=True)
+    together = ndimage.minimum_filter(soft, side, mode="constant", cval=1)  # beyond it: as soft
     return float(np.count_nonzero(together) / covered) if covered else 0.0
 
 

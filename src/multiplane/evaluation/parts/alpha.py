@@ -3,7 +3,7 @@ see-through."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,7 +170,7 @@ def on_backdrop(picture: Picture, name: str) -> NDArray[np.floating]:
     return picture[..., :3] * alpha + board * (1.0 - alpha)
 
 
-def _rows(pairs: dict[str, Sequence[Picture]], names: Sequence[str]) -> list[SheetRow]:
+def _rows(pairs: Mapping[str, Sequence[Picture]], names: Sequence[str]) -> list[SheetRow]:
     """A row a backdrop and kind of picture, made above real."""
     return [
         SheetRow(f"{kind}, on {name}", [Cell(on_backdrop(picture, name)) for picture in pictures])
