@@ -36,7 +36,7 @@ BACKDROPS = {
     "red": (1.0, 0.0, 0.0),
     "green": (0.0, 1.0, 0.0),
 }
-RESIDUE_SHOWN = 16  # times, on the sheet: what is left at a 64th of full alpha is a quarter grey
+RESIDUE_SHOWN = 32  # times, on the sheet: a 64th of full alpha is a middle grey
 Picture = NDArray[np.float32]
 
 
@@ -186,7 +186,7 @@ def _save_sheets(
     pairs = {"made": [made[i] for i in places], "real": [real[i] for i in places]}
     rows = _rows(pairs, (*BACKDROPS, "checkerboard"))
     for kind, pictures in pairs.items():
-        words = [prompts[i].foreground if kind == "made" else "" for i in places]
+        words = [prompts[i].foreground if kind == "real" else "" for i in places]
         alphas = [np.minimum(picture[..., 3] * RESIDUE_SHOWN, 1.0) for picture in pictures]
         cells = [Cell(alpha, word) for alpha, word in zip(alphas, words, strict=True)]
         rows.append(SheetRow(f"{kind}, alpha times {RESIDUE_SHOWN}", cells))
