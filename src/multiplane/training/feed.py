@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from multiplane.data.assets import read_assets, read_plates
+from multiplane.data.assets import AssetPool, read_assets, read_plates
 from multiplane.data.placement import ScenePlacement
 from multiplane.models.text_encoder import TextEncoder
+from multiplane.training.materials import MATERIALS, captions_of, first_rows, in_material
 from multiplane.training.pools import BackgroundPool, ForegroundPool, Prompts
 from multiplane.training.scenes import SceneFeed
 
@@ -28,8 +30,9 @@ CAPTIONS_ALONE = cast(TextEncoder, _no_states)
 @dataclass(frozen=True)
 class FeedConfig:
     """shards: folder of asset shards. size: pixels a side of the planes. style_weights: how often
-    each drawing style is drawn; one of weight 0 is not read. background_size: pixels a side of the
-    square crops kept of the photographs; background_crops: crops a photograph."""
+    each drawing style is drawn; one of weight 0 is not read. A material (`MATERIALS`) counts as a
+    style of its own: one asset a concept of the others, made of it. background_size: pixels a side
+    of the square crops kept of the photographs; background_crops: crops a photograph."""
 
     shards: Path
     size: int = 128
@@ -38,21 +41,48 @@ class FeedConfig:
     background_crops: int = 5
 
 
+def with_materials(assets: AssetPool, materials: Sequence[str]) -> AssetPool:
+    """The pool with the first asset of each concept in every one of these materials too, which is
+    then its style."""
+    first = first_rows(assets.roots)
+    pixels = [assets.pixels]
+    for material in materials:
+        pixels.append(in_material(material, torch.from_numpy(assets.pixels[first])).numpy())
+    names = [name for name in materials for _ in first]
+    rows = first * len(materials)
+    made = [captions_of(n, assets.captions[r][0]) for n, r in zip(names, rows, strict=True)]
+    return replace(
+        assets,
+        pixels=np.concatenate(pixels),
+        keys=[*assets.keys, *(f"{assets.keys[r]}-{n}" for n, r in zip(names, rows, strict=True))],
+        concepts=[*assets.concepts, *(assets.concepts[row] for row in rows)],
+        roots=[*assets.roots, *(assets.roots[row] for row in rows)],
+        groups=[*assets.groups, *(assets.groups[row] for row in rows)],
+        styles=[*assets.styles, *names],
+        captions=[*assets.captions, *made],
+        weights=np.concatenate([assets.weights, np.ones(len(rows), assets.weights.dtype)]),
+    )
+
+
 def load_feed(
     config: FeedConfig, split: str, encoder: TextEncoder | None, device: torch.device
 ) -> tuple[SceneFeed, Prompts]:
     """A feed over one split ("train" or "heldout") and the text states its prompt rows point at.
-    Without an encoder there are no captions, and every prompt row is the empty one.
+    Without an encoder there are no captions, and every prompt row is the empty one. Materials are
+    of the training split alone, so held-out losses stay those of the assets as they are.
 
     Pictures of one root concept share its turn (`ForegroundPool.draw`). Raises FileNotFoundError
     without shards, ValueError where they hold nothing of the split or of a style."""
-    styles = [name for name, weight in config.style_weights.items() if weight > 0]
+    wanted = [name for name, weight in config.style_weights.items() if weight > 0]
+    styles = [name for name in wanted if name not in MATERIALS]
+    materials = [name for name in wanted if name in MATERIALS and split == "train"]
     assets = read_assets(config.shards, ("foreground",), split, config.size, styles)
     if absent := sorted(set(styles) - set(assets.styles)):
         raise ValueError(
             f"{config.shards} holds no {split} foreground of style {', '.join(absent)}: give it no "
             f"weight; there are {', '.join(sorted(set(assets.styles)))}"
         )
+    assets = with_materials(assets, materials)
     plates = read_plates(config.shards, split, config.background_size)
     texts = [text for captions in assets.captions for text in captions]
     texts += [text for plate in plates for text in plate.captions]
