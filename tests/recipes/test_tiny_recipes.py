@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from multiplane.models.text_encoder import write_quantized
+from multiplane.models.weights_io import read_tensors
 from multiplane.recipes.command import path_argument
 from multiplane.training import checkpoint
 from small_world import write_shards, write_text_encoder
@@ -132,6 +133,21 @@ def test_the_autoencoder_recipe_leaves_weights_with_statistics_and_a_sheet(world
     assert (world / "ae" / "sheet-000006.png").exists()
     log = [json.loads(line) for line in (world / "ae" / "log.jsonl").read_text().splitlines()]
     assert any("heldout_psnr" in record for record in log)
+
+
+def test_a_decoder_goes_on_alone_so_latents_stay_what_they_were(world: Path) -> None:
+    start = world / "ae" / "autoencoder"
+    text = AUTOENCODER.format(root=world).replace(f'"{world}/ae"', f'"{world}/ae_more"')
+    text += '[feed.style_weights]\n"3d" = 1.0\nglass = 0.5\n'
+    (world / "ae_more.toml").write_text(f'start = "{start}"\nalpha_weight = 1.0\n{text}')
+    run("tiny_autoencoder", world / "ae_more.toml")
+    file = "diffusion_pytorch_model.safetensors"
+    before, after = (
+        read_tensors(folder / file) for folder in (start, world / "ae_more" / "autoencoder")
+    )
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.startswith("decoder.") for name in changed)
 
 
 def test_an_unknown_key_is_refused(world: Path) -> None:

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from multiplane.training.losses import (
+    as_clipped,
     expected_composite_error,
     gradient_error,
     logit_normal_times,
@@ -43,3 +44,13 @@ def test_times_have_the_median_of_the_logit_normal() -> None:
     times = logit_normal_times(20_000, -0.6, 1.0, torch.Generator().manual_seed(0))
     assert float(times.median()) == pytest.approx(1 / (1 + 2.718281828**0.6), abs=0.01)
     assert 0 < float(times.min()) < float(times.max()) < 1
+
+
+def test_overshooting_clear_and_solid_costs_nothing() -> None:
+    target = torch.tensor([0.0, 0.0, 1.0, 1.0, 0.5, 0.5])
+    predicted = torch.tensor([-0.2, 0.2, 1.2, 0.8, -0.2, 1.2], requires_grad=True)
+    error = (as_clipped(predicted, target) - target).abs()
+    assert torch.allclose(error, torch.tensor([0.0, 0.2, 0.0, 0.2, 0.7, 0.7]))
+    error.sum().backward()
+    assert predicted.grad is not None
+    assert predicted.grad.tolist() == [0, 1, 0, -1, -1, 1]

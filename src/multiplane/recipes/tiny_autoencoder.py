@@ -20,10 +20,10 @@ from multiplane.core.config import read_config, to_table
 from multiplane.models.planes import from_model, to_model
 from multiplane.models.rgba_autoencoder import RGBAAutoencoder, RGBAAutoencoderConfig
 from multiplane.models.text_encoder import TextEncoder
-from multiplane.models.weights_io import save_network
+from multiplane.models.weights_io import load_network, save_network
 from multiplane.recipes.command import path_argument
 from multiplane.training.feed import FeedConfig, load_feed
-from multiplane.training.losses import expected_composite_error, gradient_error, psnr
+from multiplane.training.losses import as_clipped, expected_composite_error, gradient_error, psnr
 from multiplane.training.run import RunConfig, TrainingRun, compile_parts, step_generator
 from multiplane.training.scenes import SceneFeed, edges, silhouette
 from multiplane.training.sheets import write_sheet
@@ -31,19 +31,23 @@ from multiplane.training.sheets import write_sheet
 
 @dataclass(frozen=True)
 class Config:
-    """text_encoder: folder that multiplane.recipes.text_encoder wrote. batch: pictures a step.
+    """text_encoder: folder that multiplane.recipes.text_encoder wrote. start: folder of an
+    autoencoder whose decoder goes on learning; its encoder stays what it is, and with it every
+    latent that was ever trained on. None trains both from random weights. batch: pictures a step.
     latent_noise: noise on the raw latent while training, which makes latents near each other decode
     alike. latent_penalty: weight of the raw latent's mean square. gradient_weight: of
-    `gradient_error`."""
+    `gradient_error`. alpha_weight: of the absolute error of alpha, on top of its share in all."""
 
     run: RunConfig
     feed: FeedConfig
     text_encoder: Path
+    start: Path | None = None
     model: RGBAAutoencoderConfig = field(default_factory=RGBAAutoencoderConfig)
     batch: int = 32
     latent_noise: float = 0.15
     latent_penalty: float = 1e-3
     gradient_weight: float = 0.5
+    alpha_weight: float = 0.0
 
 
 def draw_planes(feed: SceneFeed, count: int, generator: torch.Generator) -> Tensor:
@@ -68,12 +72,23 @@ def measure_latents(model: RGBAAutoencoder, feed: SceneFeed, batches: int) -> No
     model.latent_std.copy_(latents.std(dim=(0, 2, 3)))
 
 
+def begun(config: Config) -> RGBAAutoencoder:
+    """The autoencoder as training finds it. Raises ValueError where `start` is of another size."""
+    if config.start is None:
+        return RGBAAutoencoder(config.model)
+    model = load_network(RGBAAutoencoder, RGBAAutoencoderConfig, config.start).train()
+    if model.config != config.model:
+        raise ValueError(f"{config.start} holds {model.config}, not {config.model}")
+    model.encoder.requires_grad_(False)
+    return model
+
+
 def main(path: Path) -> None:
     """Train to `run.steps` and write the averaged weights to `run.out`/autoencoder."""
     config = read_config(Config, path)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.manual_seed(config.run.seed)  # the initial weights
-    model = RGBAAutoencoder(config.model)
+    model = begun(config)
     if config.run.compile:
         compile_parts(model.encoder, model.decoder)
     run = TrainingRun(config.run, model, nn.Identity(), to_table(config))
@@ -91,9 +106,10 @@ def main(path: Path) -> None:
         shape = (len(planes), config.model.latent_channels, cells, cells)
         noise = torch.randn(shape, generator=generator).to(run.device)
         raw, decoded = network(picture, noise, config.latent_noise)
-        predicted = decoded.float() * 0.5 + 0.5
+        predicted = as_clipped(decoded.float() * 0.5 + 0.5, planes)
         composite = expected_composite_error(predicted, planes)
-        absolute = (predicted - planes).abs().mean()
+        errors = (predicted - planes).abs()
+        absolute = errors.mean() + config.alpha_weight * errors[:, 3].mean()
         gradient = gradient_error(predicted, planes)
         penalty = raw.float().square().mean()
         loss = absolute + 4 * composite + config.gradient_weight * gradient
@@ -112,7 +128,8 @@ def main(path: Path) -> None:
     run.train(loss_of_step, sample)
     if run.accelerator.is_main_process:
         run.ema.copy_to(model)
-        measure_latents(model, feed, 16)
+        if config.start is None:
+            measure_latents(model, feed, 16)
         save_network(model, config.run.out / "autoencoder", to_table(config.model))
 
 

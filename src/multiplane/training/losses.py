@@ -25,6 +25,14 @@ def gradient_error(predicted: Tensor, target: Tensor) -> Tensor:
     return difference.diff(dim=-1).abs().mean() + difference.diff(dim=-2).abs().mean()
 
 
+def as_clipped(predicted: Tensor, target: Tensor) -> Tensor:
+    """predicted with what clipping to 0..1 mends taken as right: below 0 where the target is 0,
+    above 1 where it is 1. So a network may overshoot, and clear and solid come out exact instead of
+    a little soft. Same shape; gradients stop where it overshoots."""
+    mended = ((target <= 0) & (predicted < 0)) | ((target >= 1) & (predicted > 1))
+    return torch.where(mended, target, predicted)
+
+
 def psnr(predicted: Tensor, target: Tensor) -> float:
     """dB over all numbers of two batches in [0, 1]; at most 100."""
     return float(-10 * torch.log10((predicted - target).square().mean().clamp(min=1e-10)))
