@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from multiplane.core.config import read_config
 from multiplane.models.text_encoder import write_quantized
 from multiplane.models.weights_io import read_tensors
+from multiplane.recipes import tiny, tiny_autoencoder
 from multiplane.recipes.command import path_argument
 from multiplane.training import checkpoint
 from small_world import write_shards, write_text_encoder
@@ -148,6 +150,14 @@ def test_a_decoder_goes_on_alone_so_latents_stay_what_they_were(world: Path) -> 
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert all(name.startswith("decoder.") for name in changed)
+
+
+@pytest.mark.parametrize("name", ["tiny", "tiny_more", "tiny_autoencoder", "tiny_decoder"])
+def test_the_shipped_configurations_read(name: str) -> None:
+    recipe_of = tiny_autoencoder if name in ("tiny_autoencoder", "tiny_decoder") else tiny
+    folder = Path(__file__).parents[2] / "src/multiplane/recipes/configs"
+    config = read_config(recipe_of.Config, folder / f"{name}.toml")
+    assert (config.start is None) == (name in ("tiny", "tiny_autoencoder"))
 
 
 def test_an_unknown_key_is_refused(world: Path) -> None:
