@@ -92,6 +92,17 @@ def _alpha(figures: Figures) -> Iterator[str]:
         )
 
 
+def _materials(figures: Figures) -> Iterator[str]:
+    for name, each in figures["materials"].items():
+        distance = each["soft alpha distance"]
+        told = "-" if distance is None else f"{distance:.4f}"
+        yield (
+            f"{name}: see-through {mean(each['see-through, made'])}, real "
+            f"{mean(each['see-through, real'])}; soft share {mean(each['soft share, made'])}, real "
+            f"{mean(each['soft share, real'])}; histogram distance {told}; {each['empty']} empty"
+        )
+
+
 def _rows(figures: Figures) -> Iterator[str]:
     for name, row in figures["rows"].items():
         told = [f"after {row['after, 255ths']['max']:.2f}/255 at most"]
@@ -216,6 +227,7 @@ _TELLERS: dict[str, Callable[[Figures], Iterator[str]]] = {
     "speed": _speed,
     "retrieval": _retrieval,
     "alpha": _alpha,
+    "materials": _materials,
     "rows": _rows,
     "conditional": _conditional,
     "control": _control,

@@ -21,6 +21,7 @@ PARTS: tuple[PartEntry, ...] = (
     PartEntry("speed", "speed", "seconds a picture, stage by stage"),
     PartEntry("retrieval", "foregrounds", "single foregrounds: retrieval, copy rate, KID, alpha"),
     PartEntry("alpha", "alpha", "single foregrounds: residue, holes, halo, what is see-through"),
+    PartEntry("materials", "materials", "what is asked for in glass or with a glow: soft alpha"),
     PartEntry("rows", "rows", "every row of the task table on held-out scenes"),
     PartEntry("conditional", "conditional", "loss with the true given plane and a shuffled one"),
     PartEntry("control", "control", "silhouettes against the alpha they ask for"),

@@ -116,6 +116,10 @@ MEASURED: tuple[Measure, ...] = (
     Measure(
         "alpha", "see-through/made/see-through share/mean", "see-through: share", "%", "unknown"
     ),
+    Measure("materials", "materials/*/soft alpha distance", "{}: soft alpha distance", 4),
+    Measure("materials", "materials/*/see-through, made/mean", "{}: see-through", "%", "unknown"),
+    Measure("materials", "materials/*/soft share, made/mean", "{}: soft share", "%", "unknown"),
+    Measure("materials", "materials/*/empty", "{}: empty pictures", 0),
     Measure("rows", "rows/*/before/psnr/mean", "{}: before, dB", 1, "more"),
     Measure("rows", "rows/*/before/mean/mean", "{}: before, mean", 4),
     Measure("rows", "rows/*/before/max/max", "{}: before, max"),
