@@ -86,6 +86,24 @@ def test_the_exported_folder_is_the_newest_average_and_lists_the_trained_rows(
     ).read_bytes()
 
 
+def test_a_decoder_that_learned_on_is_taken_and_another_autoencoder_refused(
+    config: Config, tmp_path: Path
+) -> None:
+    save(config, 5, 0.25)
+    torch.manual_seed(0)
+    learned, other = RGBAAutoencoder(AUTOENCODER), RGBAAutoencoder(AUTOENCODER)
+    for parameter in learned.decoder.parameters():
+        parameter.data.add_(0.5)
+    save_network(learned, tmp_path / "learned", to_table(AUTOENCODER))
+    save_network(other, tmp_path / "other", to_table(AUTOENCODER))
+    export(config.run.out, tmp_path / "out", TinyDefaults(), tmp_path / "learned")
+    stored = TinyFamily.load(tmp_path / "out").pipeline.autoencoder.state_dict()
+    bias = "decoder.0.bias"
+    assert torch.allclose(stored[bias], learned.state_dict()[bias], atol=1e-3)
+    with pytest.raises(ValueError, match="makes other latents"):
+        export(config.run.out, tmp_path / "out", TinyDefaults(), tmp_path / "other")
+
+
 def test_tasks_read_as_the_task_table_writes_them() -> None:
     tasks, controls = trained_tasks({"composite background -> foreground": 1.0, "-> foreground": 1})
     assert tasks == ("background composite -> foreground", "-> foreground")

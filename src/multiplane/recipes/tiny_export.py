@@ -3,7 +3,7 @@
     python -m multiplane.recipes.tiny_export RUN OUT [--steps N --guidance G ...]
 
 RUN is the output folder of `multiplane.recipes.tiny`; its newest checkpoint's averaged
-weights are taken.
+weights are taken. --autoencoder: the one it trained on, with a decoder that has gone on learning.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import json
 import logging
 from dataclasses import replace
 from pathlib import Path
+
+import torch
+from torch import nn
 
 from multiplane.core.config import from_table
 from multiplane.core.request import CONTROL_KINDS, Task
@@ -39,9 +42,19 @@ def trained_tasks(rows: dict[str, float]) -> tuple[tuple[str, ...], tuple[str, .
     return tuple(tasks), tuple(controls)
 
 
-def export(run: Path, out: Path, defaults: TinyDefaults) -> Path:
+def same_latents(trained_on: nn.Module, other: nn.Module) -> bool:
+    """Whether both turn a picture into the same latent: all their weights but the decoder's."""
+    one, two = (
+        {k: v for k, v in codec.state_dict().items() if not k.startswith("decoder.")}
+        for codec in (trained_on, other)
+    )
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+def export(run: Path, out: Path, defaults: TinyDefaults, autoencoder: Path | None = None) -> Path:
     """Write `out` with these defaults, tasks and controls from the run's rows; returns the
-    checkpoint it came from. Raises FileNotFoundError without one."""
+    checkpoint it came from. autoencoder: None takes the one it trained on. Raises
+    FileNotFoundError without a checkpoint, ValueError for an autoencoder with other latents."""
     path = checkpoint.newest(run)
     if path is None:
         raise FileNotFoundError(f"{run} holds no checkpoint: train with multiplane.recipes.tiny")
@@ -51,9 +64,17 @@ def export(run: Path, out: Path, defaults: TinyDefaults) -> Path:
     denoiser = LayeredTransformer(config.model)
     denoiser.load_state_dict({**state["model"], **state["ema"]})
     tasks, controls = trained_tasks(config.rows)
+    codec = load_codec(config.autoencoder)
+    if autoencoder is not None:
+        trained_on, codec = codec, load_codec(autoencoder)
+        if not same_latents(trained_on, codec):
+            raise ValueError(
+                f"{autoencoder} makes other latents than {config.autoencoder}, which {run} trained "
+                "on: give one whose decoder alone went on learning"
+            )
     pipeline = TinyPipeline(
         denoiser,
-        load_codec(config.autoencoder),
+        codec,
         TextEncoder.from_pretrained(config.text_encoder, config.model.text_tokens),
         replace(defaults, tasks=tasks, controls=controls),
     )
@@ -75,10 +96,11 @@ def main() -> None:
     parser.add_argument("--guidance-until", type=float, default=defaults.guidance_until)
     parser.add_argument("--shift", type=float, default=defaults.shift)
     parser.add_argument("--sampler", choices=sorted(SAMPLERS), default=defaults.sampler)
+    parser.add_argument("--autoencoder", type=Path)
     given = vars(parser.parse_args())
-    run, out = given.pop("run"), given.pop("out")
+    run, out, autoencoder = (given.pop(name) for name in ("run", "out", "autoencoder"))
     logging.basicConfig(level=logging.INFO)
-    export(run, out, TinyDefaults(**given))
+    export(run, out, TinyDefaults(**given), autoencoder)
 
 
 if __name__ == "__main__":
