@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from multiplane.core.least_alpha import ALPHA_SHARE
-from multiplane.core.least_change import change_colors
+from multiplane.core.least_alpha import ALPHA_SHARE, change_alphas, within
+from multiplane.core.least_change import change_colors, spread
 from multiplane.core.recompose import reconcile
 from multiplane.core.request import LayerRequest, MadePlanes, Plane
-from multiplane.core.stack import Sheet, to_grid
+from multiplane.core.stack import STEP, Sheet, picture_of, to_grid
 
 WANTED = Plane(wanted=True)
 SIDE = 96
@@ -138,3 +138,31 @@ def test_a_clear_foreground_stays_clear_and_an_opaque_one_opaque():
         for goal in (0, 100, 255):
             foreground, _ = pixel(0.3, alpha, 0.9, goal)
             assert foreground[3] * 255 == alpha
+
+
+def test_one_soft_alpha_a_pixel_moves_and_colours_within_its_reach_do_the_rest():
+    rng = np.random.default_rng(11)
+    count, planes = 3000, 4
+    alphas = rng.choice([0.0, 0.2, 0.5, 0.9, 1.0], (planes, count))
+    alphas[0] = 1.0
+    free = rng.random((planes, count)) < 0.8
+    stack = [
+        Sheet(rng.random((count, 3)).astype(np.float32), to_grid(alpha.astype(np.float32)), may)
+        for alpha, may in zip(alphas, free, strict=True)
+    ]
+    was = np.array([sheet.alpha for sheet in stack])
+    wanted = picture_of(stack) + rng.normal(0, 0.2, (count, 3))
+    goal = np.clip(wanted, 0, 1).astype(np.float32)
+    least = np.full(count, 8 * STEP, np.float32)
+    reach = change_alphas(stack, goal, least)
+    moves = np.abs(np.array([sheet.alpha for sheet in stack]) - was)
+    changed = moves > 0
+    assert changed.any()
+    assert (changed.sum(axis=0) <= 1).all()
+    assert not changed[0].any()
+    assert not (changed & ((was == 0) | (was == 1) | ~free)).any()
+    assert (moves <= ALPHA_SHARE * reach + 0.02 * STEP).all()
+    found = reach < 1
+    assert 0.2 < found.mean() < 1
+    left = spread(stack, goal - picture_of(stack), within(stack, reach))
+    assert np.abs(left[found]).max() < 0.05 * STEP

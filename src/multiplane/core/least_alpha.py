@@ -22,19 +22,23 @@ def change_alphas(stack: Sequence[Sheet], goal: Float, least: Float) -> Float:
 
     The reach is the largest move of any colour of any free sheet; at a reach r an alpha may move by
     r / 2. Of all that is possible at the least reach, the alpha nearest to what it was is taken;
-    foregrounds that are clear stay clear. goal: what the stack can show as it is. least: (n,), the
-    reach not worth going below. Sheets are in a row, as `Sheet.at` gives them.
+    foregrounds that are clear stay clear, those that are opaque opaque. goal: what the stack can
+    show as it is. least: (n,), the reach not worth going below. Sheets are in a row, as `Sheet.at`
+    gives them.
     """
-    reach, alphas = np.ones_like(least), [sheet.alpha for sheet in stack]
+    reach, alphas = np.ones_like(least), [sheet.alpha.copy() for sheet in stack]
     for index in range(len(stack) - 1, 0, -1):
         sheet = stack[index]
-        found, alpha = _least_reach(stack, index, goal, least)
-        better = sheet.free & (sheet.alpha > 0.0) & (found < reach)
-        reach = np.where(better, found, reach)
-        alphas = [
-            np.where(better, alpha if each == index else stack[each].alpha, old)
-            for each, old in enumerate(alphas)
-        ]
+        soft = (sheet.alpha > 0.0) & (sheet.alpha < 1.0)
+        tried = np.flatnonzero(sheet.free & soft & (reach > least))
+        part = [each.at(tried) for each in stack]
+        found, alpha = _least_reach(part, index, goal[tried], least[tried])
+        better = found < reach[tried]
+        chosen = tried[better]
+        reach[chosen] = found[better]
+        for each, was in zip(alphas, stack, strict=True):
+            each[chosen] = was.alpha[chosen]
+        alphas[index][chosen] = alpha[better]
     for sheet, alpha in zip(stack, alphas, strict=True):
         sheet.alpha = alpha
     return reach
@@ -56,13 +60,17 @@ def _least_reach(
     """(reach, alpha) of foreground `index`, (n,) each, by bisection: what is possible at a reach is
     so at any larger one. The reach is 1 where none was found."""
     can, alpha = _alpha_at(stack, index, goal, least)
-    short, long = least, np.where(can, least, np.float32(1.0))
+    reach = np.where(can, least, np.float32(1.0))
+    rest = np.flatnonzero(~can)  # often few, and all that needs the search
+    part, goal = [sheet.at(rest) for sheet in stack], goal[rest]
+    short, long, nearest = least[rest], reach[rest], alpha[rest]
     for _ in range(_HALVINGS):
         middle = (short + long) / 2
-        can, found = _alpha_at(stack, index, goal, middle)
-        alpha = np.where(can, found, alpha)
+        can, found = _alpha_at(part, index, goal, middle)
+        nearest = np.where(can, found, nearest)
         short, long = np.where(can, short, middle), np.where(can, middle, long)
-    return long, alpha
+    reach[rest], alpha[rest] = long, nearest
+    return reach, alpha
 
 
 def _alpha_at(stack: Sequence[Sheet], index: int, goal: Float, reach: Float) -> tuple[Flags, Float]:

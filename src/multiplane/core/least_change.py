@@ -102,7 +102,7 @@ def change_least(stack: Sequence[Sheet], target: Float, known: Flags) -> None:
     far = stack[0].free & (moved > least)
     if not far.any():
         return
-    part = [Sheet(was[far], s.alpha[far], s.free[far]) for s, was in zip(stack, made, strict=True)]
+    part = [Sheet(was, s.alpha, s.free).at(far) for s, was in zip(stack, made, strict=True)]
     goal = picture_of(part) + d[far]
     rooms = within(part, change_alphas(part, goal, least[far]))
     left = spread(part, goal - picture_of(part), rooms)

@@ -32,8 +32,9 @@ class Sheet:
     alpha: Float
     free: Flags
 
-    def at(self, where: Flags) -> Sheet:
-        """Its pixels there, in a row: color (n, 3), alpha and free (n,). A copy."""
+    def at(self, where: Flags | NDArray[np.intp]) -> Sheet:
+        """Its pixels where a flag is set, or at these places of a row, in a row: color (n, 3),
+        alpha and free (n,). A copy."""
         return Sheet(self.color[where], self.alpha[where], self.free[where])
 
 
