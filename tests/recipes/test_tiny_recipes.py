@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,10 @@ def test_a_decoder_goes_on_alone_so_latents_stay_what_they_were(world: Path) -> 
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed
     assert all(name.startswith("decoder.") for name in changed)
+    config = read_config(tiny_autoencoder.Config, world / "ae_more.toml")
+    other = replace(config.model, latent_channels=config.model.latent_channels + 1)
+    with pytest.raises(ValueError, match=r"give \[model\] as it has it"):
+        tiny_autoencoder.begun(replace(config, model=other))
 
 
 @pytest.mark.parametrize("name", ["tiny", "tiny_more", "tiny_autoencoder", "tiny_decoder"])

@@ -44,6 +44,19 @@ def test_a_style_that_is_not_there_is_named(tmp_path: Path) -> None:
     load_feed(unused, "train", WordEncoder(), CPU)  # pyright: ignore
 
 
+def test_materials_are_of_the_training_split_and_of_a_style(tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards")
+    config = FeedConfig(tmp_path / "shards", SIZE, {"3d": 1.0, "glass": 0.5}, 40)
+    made, _ = load_feed(config, "train", WordEncoder(), CPU)  # pyright: ignore
+    assert set(made.foregrounds.styles) == {"3d", "glass"}
+    heldout, _ = load_feed(config, "heldout", WordEncoder(), CPU)  # pyright: ignore
+    assert set(heldout.foregrounds.styles) == {"3d"}
+    assert heldout.alone(2, torch.Generator().manual_seed(0))[0].shape == (2, 4, SIZE, SIZE)
+    alone = FeedConfig(tmp_path / "shards", SIZE, {"3d": 0.0, "glass": 0.5}, 40)
+    with pytest.raises(ValueError, match="no drawing style has a weight"):
+        load_feed(alone, "train", WordEncoder(), CPU)  # pyright: ignore
+
+
 def test_styles_are_drawn_by_weight_and_concepts_evenly() -> None:
     """One concept of nine pictures and one of a single one take turns alike."""
     pixels = torch.zeros(14, 4, 8, 8, dtype=torch.uint8)

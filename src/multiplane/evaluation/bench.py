@@ -131,9 +131,9 @@ class Bench:
     """family: the recorder that `model` runs. shards: what `multiplane data build` wrote (assets/
     and scenes/). limit: at most this many pictures a part; None: each part's own number. options:
     steps and guidance for every request, where the family's own are not wanted. weights: a digest
-    of the weights, so that figures of others are never taken for theirs. weights_bytes: size
-    of their folder. made: the foregrounds of
-    this run, see `made_foreground`; a bench with anything replaced begins with none."""
+    of the weights, so that figures of others are never taken for theirs. weights_bytes: size of
+    their folder. made: the foregrounds of this run, see `made_foreground`; a bench with anything
+    replaced begins with none."""
 
     model: Runner
     family: RecordingFamily

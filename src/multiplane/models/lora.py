@@ -207,7 +207,9 @@ def load_lora(
         raise FileNotFoundError(f"{folder} holds no {CONFIG}: point at a folder of save_lora")
     config = from_table(LoRAConfig, json.loads(path.read_text(encoding="utf-8")), str(path))
     if wanted not in (None, config):
-        raise ValueError(f"{folder} holds an adapter of {config}, not of {wanted}")
+        raise ValueError(
+            f"{folder} holds an adapter of {config}, not of {wanted}: ask for its configuration"
+        )
     saved = read_tensors(folder / WEIGHTS)
     add_lora(network, name, config)
     own = lora_state(network, name)

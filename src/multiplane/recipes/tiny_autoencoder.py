@@ -78,7 +78,9 @@ def begun(config: Config) -> RGBAAutoencoder:
         return RGBAAutoencoder(config.model)
     model = load_network(RGBAAutoencoder, RGBAAutoencoderConfig, config.start).train()
     if model.config != config.model:
-        raise ValueError(f"{config.start} holds {model.config}, not {config.model}")
+        raise ValueError(
+            f"{config.start} holds {model.config}, not {config.model}: give [model] as it has it"
+        )
     model.encoder.requires_grad_(False)
     return model
 

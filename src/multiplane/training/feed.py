@@ -31,8 +31,8 @@ CAPTIONS_ALONE = cast(TextEncoder, _no_states)
 class FeedConfig:
     """shards: folder of asset shards. size: pixels a side of the planes. style_weights: how often
     each drawing style is drawn; one of weight 0 is not read. A material (`MATERIALS`) counts as a
-    style of its own: one asset a concept of the others, made of it. background_size: pixels a side
-    of the square crops kept of the photographs; background_crops: crops a photograph."""
+    style of its own: one asset a root concept of the others, made of it. background_size: pixels a
+    side of the square crops kept of the photographs; background_crops: crops a photograph."""
 
     shards: Path
     size: int = 128
@@ -42,8 +42,10 @@ class FeedConfig:
 
 
 def with_materials(assets: AssetPool, materials: Sequence[str]) -> AssetPool:
-    """The pool with the first asset of each concept in every one of these materials too, which is
-    then its style."""
+    """The pool with the first asset of each root concept in every one of these materials too, which
+    is then its style; the pool itself where there are none."""
+    if not materials:
+        return assets
     first = first_rows(assets.roots)
     pixels = [assets.pixels]
     for material in materials:
@@ -72,10 +74,16 @@ def load_feed(
     of the training split alone, so held-out losses stay those of the assets as they are.
 
     Pictures of one root concept share its turn (`ForegroundPool.draw`). Raises FileNotFoundError
-    without shards, ValueError where they hold nothing of the split or of a style."""
+    without shards, ValueError where they hold nothing of the split or of a style, and where no
+    style has a weight that is no material."""
     wanted = [name for name, weight in config.style_weights.items() if weight > 0]
     styles = [name for name in wanted if name not in MATERIALS]
     materials = [name for name in wanted if name in MATERIALS and split == "train"]
+    if not styles:
+        raise ValueError(
+            f"no drawing style has a weight in style_weights {config.style_weights}: give one a "
+            'weight, as "3d" = 1.0; materials are made of its assets'
+        )
     assets = read_assets(config.shards, ("foreground",), split, config.size, styles)
     if absent := sorted(set(styles) - set(assets.styles)):
         raise ValueError(
