@@ -46,12 +46,18 @@ def change_alphas(stack: Sequence[Sheet], goal: Float, least: Float) -> Float:
 
 def within(stack: Sequence[Sheet], reach: Float) -> list[Room]:
     """Where colours may go that move by no more than `reach`, (n,); given ones stay."""
-    rooms: list[Room] = []
+    return [Room(low, high) for low, high in zip(*_ends(stack, reach), strict=True)]
+
+
+def _ends(stack: Sequence[Sheet], reach: Float) -> tuple[list[Float], list[Float]]:
+    """Each sheet's colour, (n, 3), as dark and as bright as it gets `within` the reach."""
+    lows: list[Float] = []
+    highs: list[Float] = []
     for sheet in stack:
         most = (reach * sheet.free)[..., None]
-        low, high = np.maximum(sheet.color - most, 0.0), np.minimum(sheet.color + most, 1.0)
-        rooms.append(Room(low, high))
-    return rooms
+        lows.append(np.maximum(sheet.color - most, 0.0))
+        highs.append(np.minimum(sheet.color + most, 1.0))
+    return lows, highs
 
 
 def _least_reach(
@@ -65,7 +71,7 @@ def _least_reach(
     part, goal = [sheet.at(rest) for sheet in stack], goal[rest]
     short, long, nearest = least[rest], reach[rest], alpha[rest]
     for _ in range(_HALVINGS):
-        middle = (short + long) / 2
+        middle = (short + long) * np.float32(0.5)
         can, found = _alpha_at(part, index, goal, middle)
         nearest = np.where(can, found, nearest)
         short, long = np.where(can, short, middle), np.where(can, middle, long)
@@ -81,11 +87,11 @@ def _alpha_at(stack: Sequence[Sheet], index: int, goal: Float, reach: Float) -> 
     as bright as they may not darker. Both pictures are linear in the alpha, so each channel of each
     bounds it from one side.
     """
-    was, rooms = stack[index].alpha, within(stack, reach)
+    was, (lows, highs) = stack[index].alpha, _ends(stack, reach)
     low = np.maximum(was - ALPHA_SHARE * reach, 0.0)
     high = np.minimum(was + ALPHA_SHARE * reach, 1.0)
     can = np.ones(reach.shape, bool)
-    for sign, ends in ((1.0, [r.low for r in rooms]), (-1.0, [r.high for r in rooms])):
+    for sign, ends in ((1.0, lows), (-1.0, highs)):
         front, light, below = around(stack, index, ends)
         slope = sign * light * (ends[index] - below)
         most = sign * (goal - front - light * below)  # slope * alpha <= most

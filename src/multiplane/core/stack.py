@@ -86,7 +86,7 @@ def around(
     for sheet, color in zip(stack[:index:-1], colors[:index:-1], strict=True):
         alpha = sheet.alpha[..., None]
         front += light * alpha * color
-        light = light * (1.0 - alpha)
+        light = light * (np.float32(1.0) - alpha)
     return front, light, _laid(colors[:index], stack[:index])
 
 
