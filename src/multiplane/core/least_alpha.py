@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from multiplane.core.pixels import Float
-from multiplane.core.stack import HALF_STEP, STEP, Flags, Room, Sheet, around
+from multiplane.core.stack import HALF_STEP, STEP, Flags, Room, Sheet, around, folded
 
 ALPHA_SHARE = 0.5  # how far an alpha goes for a colour that goes 1; chosen by scenes with truth
 _HALVINGS = 6  # of the reach: to 1/64 of the range of colours
@@ -97,9 +97,9 @@ def _alpha_at(stack: Sequence[Sheet], index: int, goal: Float, reach: Float) -> 
         most = sign * (goal - front - light * below)  # slope * alpha <= most
         rises, falls = slope > _FLAT, slope < -_FLAT
         bound = np.divide(most, slope, out=np.zeros_like(most), where=rises | falls)
-        high = np.minimum(high, np.where(rises, bound, 1.0).min(axis=1))
-        low = np.maximum(low, np.where(falls, bound, 0.0).max(axis=1))
-        can &= (rises | falls | (most >= -_FLAT)).all(axis=1)
+        high = np.minimum(high, folded(np.minimum, np.where(rises, bound, 1.0)))
+        low = np.maximum(low, folded(np.maximum, np.where(falls, bound, 0.0)))
+        can &= folded(np.logical_and, rises | falls | (most >= -_FLAT))
     low, high = np.ceil(low * 255.0 - _GRID_SLACK), np.floor(high * 255.0 + _GRID_SLACK)
     alpha = np.minimum(np.maximum(np.rint(was * 255.0), low), high)
     return can & (low <= high), alpha * np.float32(STEP)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +88,12 @@ def around(
         front += light * alpha * color
         light = light * (np.float32(1.0) - alpha)
     return front, light, _laid(colors[:index], stack[:index])
+
+
+def folded(fold: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
+    """(..., 3) -> (...): np.maximum, np.logical_and or their like over the three channels, in a
+    fraction of the time that `fold.reduce` takes along them."""
+    return fold(fold(values[..., 0], values[..., 1]), values[..., 2])
 
 
 def to_grid(values: Float) -> Float:
