@@ -149,7 +149,8 @@ def test_without_a_checkpoint_it_says_what_to_do(tmp_path: Path) -> None:
         export(tmp_path / "nothing", tmp_path / "out", "1", 16, 3.0)
 
 
-def test_the_shipped_configuration_reads_and_survives_its_checkpoint_table() -> None:
-    path = Path(__file__).parents[2] / "src/multiplane/recipes/configs/tiny_motion.toml"
+@pytest.mark.parametrize("name", ["tiny_motion", "tiny_motion_more"])
+def test_the_shipped_configurations_read_and_survive_their_checkpoint_table(name: str) -> None:
+    path = Path(__file__).parents[2] / f"src/multiplane/recipes/configs/{name}.toml"
     config = read_config(Config, path)
     assert from_table(Config, json.loads(json.dumps(to_table(config)))) == config
