@@ -17,6 +17,7 @@ from multiplane.core.pixels import to_float, to_u8
 from multiplane.core.request import TASK_TABLE, LayerRequest, MadePlanes, Plane, Task
 from multiplane.data.shards import write_json, write_shard
 from multiplane.evaluation.measured import MEASURED
+from multiplane.evaluation.prompts import FixedPrompt
 from multiplane.evaluation.scenes import HeldoutScene, read_scenes
 
 SIDE = 32
@@ -28,6 +29,18 @@ COLORS = {
     "pink": (0.9, 0.5, 0.8),
     "cyan": (0.3, 0.9, 0.9),
 }
+
+
+# A prompt for each colour; stands in for the fixed prompts, which the shards know nothing of.
+PROMPTS = [
+    FixedPrompt("train", number, f"a {name} disc", name, "a dark plain")
+    for number, name in enumerate(COLORS)
+]
+
+
+def prompts(limit: int | None = None) -> list[FixedPrompt]:
+    """As `fixed_prompts`."""
+    return PROMPTS[:limit]
 
 
 def disc(color: tuple[float, float, float], radius: float, x: float, y: float) -> np.ndarray:

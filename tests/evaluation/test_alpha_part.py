@@ -15,9 +15,17 @@ from multiplane.evaluation.assets import PicturePool
 from multiplane.evaluation.bench import Bench, RecordingFamily
 from multiplane.evaluation.digest import lines_of
 from multiplane.evaluation.parts import alpha, foregrounds
-from multiplane.evaluation.prompts import FixedPrompt
 
-from .stage import COLORS, SIDE, KnowingFamily, SeeingJudges, disc, unmeasured, write_shards
+from .stage import (
+    COLORS,
+    SIDE,
+    KnowingFamily,
+    SeeingJudges,
+    disc,
+    prompts,
+    unmeasured,
+    write_shards,
+)
 
 
 class Faulty(KnowingFamily):
@@ -49,12 +57,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _own_cache_and_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MULTIPLANE_CACHE", str(tmp_path / "cache"))
-    found = [
-        FixedPrompt("train", number, f"a {name} disc", name, "a dark plain")
-        for number, name in enumerate(COLORS)
-    ]
     for module in (alpha, foregrounds):
-        monkeypatch.setattr(module, "fixed_prompts", lambda limit=None: found[:limit])
+        monkeypatch.setattr(module, "fixed_prompts", prompts)
 
 
 def bench_of(family: KnowingFamily, shards: Path, out: Path) -> Bench:

@@ -14,9 +14,17 @@ from multiplane.engine import Model
 from multiplane.evaluation.bench import Bench, RecordingFamily
 from multiplane.evaluation.digest import lines_of
 from multiplane.evaluation.parts import materials
-from multiplane.evaluation.prompts import FixedPrompt
 
-from .stage import COLORS, SIDE, KnowingFamily, SeeingJudges, disc, unmeasured, write_shards
+from .stage import (
+    COLORS,
+    SIDE,
+    KnowingFamily,
+    SeeingJudges,
+    disc,
+    prompts,
+    unmeasured,
+    write_shards,
+)
 
 
 class Glazier(KnowingFamily):
@@ -32,11 +40,7 @@ class Glazier(KnowingFamily):
 
 @pytest.fixture(autouse=True)
 def _own_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [
-        FixedPrompt("train", number, f"a {name} disc", name, "a dark plain")
-        for number, name in enumerate(COLORS)
-    ]
-    monkeypatch.setattr(materials, "fixed_prompts", lambda limit=None: found[:limit])
+    monkeypatch.setattr(materials, "fixed_prompts", prompts)
 
 
 def test_glass_that_was_made_is_told_from_glass_that_was_not(tmp_path: Path) -> None:

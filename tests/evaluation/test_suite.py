@@ -27,11 +27,10 @@ from multiplane.evaluation.parts import (
     rows,
     speed,
 )
-from multiplane.evaluation.prompts import FixedPrompt
 from multiplane.evaluation.suite import collect, run_suite, setting_of
 from multiplane.io import planes
 
-from .stage import COLORS, SIDE, KnowingFamily, SeeingJudges, unmeasured, write_shards
+from .stage import COLORS, SIDE, KnowingFamily, SeeingJudges, prompts, unmeasured, write_shards
 
 SCENES = 6
 
@@ -46,13 +45,9 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _own_cache_and_prompts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MULTIPLANE_CACHE", str(tmp_path / "cache"))
-    found = [
-        FixedPrompt("train", number, f"a {name} disc", name, "a dark plain")
-        for number, name in enumerate(COLORS)
-    ]
     for module in (foregrounds, native):
-        monkeypatch.setattr(module, "fixed_prompts", lambda limit=None: found[:limit])
-    monkeypatch.setattr(iterative, "fixed_prompts", lambda: found)
+        monkeypatch.setattr(module, "fixed_prompts", prompts)
+    monkeypatch.setattr(iterative, "fixed_prompts", prompts)
 
 
 def _bench(shards: Path, out: Path, composite_error: float = 0.0, **changes: Any) -> Bench:

@@ -26,6 +26,22 @@ def mean(each: Figures, digits: int = 3) -> str:
     return f"{each['mean']:.{digits}f} ({low} to {high}, n = {each['n']})"
 
 
+def known(value: float | None) -> str:
+    """Four digits of a figure; a dash where it could not be measured."""
+    return "-" if value is None else f"{value:.4f}"
+
+
+def of_setting(row: Figures) -> tuple[str, str, str, str]:
+    """Top-5, KID, soft alpha distance and seconds of one setting of the part `steps`."""
+    kid = "-" if row["kid"] is None else f"{row['kid']:.4f} ± {row['kid spread']:.4f}"
+    return (
+        f"{row['top5']:.1%}",
+        kid,
+        known(row["soft alpha distance"]),
+        f"{row['seconds']:.2f}",
+    )
+
+
 def _speed(figures: Figures) -> Iterator[str]:
     for name, case in figures["cases"].items():
         shares = ", ".join(
@@ -71,8 +87,7 @@ def _likeness(figures: Figures) -> Iterator[str]:
 
 def _alpha(figures: Figures) -> Iterator[str]:
     for name, each in figures["groups"].items():
-        distance = each["soft alpha distance"]
-        told = "-" if distance is None else f"{distance:.4f}"
+        told = known(each["soft alpha distance"])
         yield (
             f"{name}: residue mean {mean(each['residue, mean'], 5)}, max "
             f"{mean(each['residue, max'])}, over {mean(each['residue, share'], 4)} of the empty "
@@ -94,8 +109,7 @@ def _alpha(figures: Figures) -> Iterator[str]:
 
 def _materials(figures: Figures) -> Iterator[str]:
     for name, each in figures["materials"].items():
-        distance = each["soft alpha distance"]
-        told = "-" if distance is None else f"{distance:.4f}"
+        told = known(each["soft alpha distance"])
         yield (
             f"{name}: see-through {mean(each['see-through, made'])}, real "
             f"{mean(each['see-through, real'])}; soft share {mean(each['soft share, made'])}, real "
@@ -146,8 +160,7 @@ def _native(figures: Figures) -> Iterator[str]:
         yield from (f"{name}: {line}" for line in _likeness(each))
     scenes = figures["like real scenes"]
     for name in ("native", "cut"):
-        kid, soft = scenes[name]["kid"], scenes[name]["soft alpha distance"]
-        told = "-" if soft is None else f"{soft:.4f}"
+        kid, told = scenes[name]["kid"], known(scenes[name]["soft alpha distance"])
         yield (
             f"{name}, beside real scenes' foregrounds: KID {kid['value']:.4f} ± "
             f"{kid['spread']:.4f}, soft alpha distance {told}"
@@ -199,11 +212,8 @@ def _steps(figures: Figures) -> Iterator[str]:
         if own is not None:
             yield f"the weights' own {curve}: {own:g}"
     for name, row in rows.items():
-        kid = "-" if row["kid"] is None else f"{row['kid']:.4f} ± {row['kid spread']:.4f}"
-        yield (
-            f"{name}: top-5 {row['top5']:.1%}; KID {kid}; soft alpha distance "
-            f"{row['soft alpha distance']:.4f}; {row['seconds']:.2f} s"
-        )
+        top5, kid, soft, seconds = of_setting(row)
+        yield f"{name}: top-5 {top5}; KID {kid}; soft alpha distance {soft}; {seconds} s"
 
 
 def _planes(figures: Figures) -> Iterator[str]:

@@ -25,6 +25,11 @@ TITLE, NOTE, CAPTION = 20, 12, 11
 LIGHT, DARK = 0.93, 0.83  # of the checkerboard
 
 
+def evenly(total: int, count: int) -> list[int]:
+    """At most `count` of `total` places, spread evenly from the first to the last."""
+    return np.linspace(0, total - 1, min(count, total)).round().astype(int).tolist()
+
+
 @dataclass(frozen=True, eq=False)
 class Cell:
     """One picture: (H, W, 4) or (H, W, 3) of any depth, or (H, W) coverage shown as grey; None

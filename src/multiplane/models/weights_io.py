@@ -71,6 +71,17 @@ def write_folder(folder: Path, write: Callable[[Path], Any]) -> None:
     partial.rename(folder)
 
 
+def load_wanted(kind: Callable[[Any], N], config: Any, folder: Path) -> N:
+    """`load_network` for training to go on from, where it must be of this configuration. Raises
+    ValueError where it is of another."""
+    network: Any = load_network(kind, type(config), folder)
+    if network.config != config:
+        raise ValueError(
+            f"{folder} holds {network.config}, not {config}: give [model] as it has it"
+        )
+    return network.train()
+
+
 def load_network(kind: Callable[[Any], N], config_kind: type[Any], folder: Path) -> N:
     """Build `kind(config)` from the folder, with its weights as float32, in evaluation mode.
 

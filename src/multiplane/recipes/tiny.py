@@ -23,7 +23,7 @@ from multiplane.models.layered_transformer import LayeredTransformer, LayeredTra
 from multiplane.models.patches import PixelPatches
 from multiplane.models.rgba_autoencoder import RGBAAutoencoder
 from multiplane.models.text_encoder import TextEncoder
-from multiplane.models.weights_io import load_network, save_network
+from multiplane.models.weights_io import load_wanted, save_network
 from multiplane.recipes.command import path_argument
 from multiplane.training.feed import FeedConfig, load_feed
 from multiplane.training.losses import logit_normal_times
@@ -87,14 +87,9 @@ def check_fit(config: Config, codec: RGBAAutoencoder | PixelPatches) -> None:
 
 def begun(config: Config) -> LayeredTransformer:
     """The denoiser as training finds it. Raises ValueError where `start` is of another size."""
-    denoiser = LayeredTransformer(config.model)
     if config.start is None:
-        return denoiser
-    found = load_network(LayeredTransformer, LayeredTransformerConfig, config.start)
-    if found.config != config.model:
-        raise ValueError(f"{config.start} holds {found.config}, not {config.model}")
-    denoiser.load_state_dict(found.state_dict())
-    return denoiser
+        return LayeredTransformer(config.model)
+    return load_wanted(LayeredTransformer, config.model, config.start)
 
 
 def main(path: Path) -> None:

@@ -20,7 +20,7 @@ from multiplane.core.config import read_config, to_table
 from multiplane.models.planes import from_model, to_model
 from multiplane.models.rgba_autoencoder import RGBAAutoencoder, RGBAAutoencoderConfig
 from multiplane.models.text_encoder import TextEncoder
-from multiplane.models.weights_io import load_network, save_network
+from multiplane.models.weights_io import load_wanted, save_network
 from multiplane.recipes.command import path_argument
 from multiplane.training.feed import FeedConfig, load_feed
 from multiplane.training.losses import as_clipped, expected_composite_error, gradient_error, psnr
@@ -76,11 +76,7 @@ def begun(config: Config) -> RGBAAutoencoder:
     """The autoencoder as training finds it. Raises ValueError where `start` is of another size."""
     if config.start is None:
         return RGBAAutoencoder(config.model)
-    model = load_network(RGBAAutoencoder, RGBAAutoencoderConfig, config.start).train()
-    if model.config != config.model:
-        raise ValueError(
-            f"{config.start} holds {model.config}, not {config.model}: give [model] as it has it"
-        )
+    model = load_wanted(RGBAAutoencoder, config.model, config.start)
     model.encoder.requires_grad_(False)
     return model
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from multiplane.models.planes import over, premultiply
+from multiplane.models.planes import over, premultiply, unpremultiply
 
 GLOW_ROOM = 0.78  # an object shrinks to this share of its canvas, or its glow would be cut off
 
@@ -85,10 +85,7 @@ def in_material(material: str, pixels: Tensor, chunk: int = 64) -> Tensor:
     made = []
     for start in range(0, len(pixels), chunk):
         planes = draw(premultiply(pixels[start : start + chunk].float() / 255))
-        alpha = planes[:, 3:]
-        straight = torch.cat([planes[:, :3] / alpha.clamp(min=1e-4), alpha], dim=1)
-        straight = torch.where(alpha > 0.5 / 255, straight, torch.zeros_like(straight))
-        made.append((straight.clamp(0, 1) * 255).round().to(torch.uint8))
+        made.append((unpremultiply(planes, 0.5 / 255) * 255).round().to(torch.uint8))
     return torch.cat(made)
 
 

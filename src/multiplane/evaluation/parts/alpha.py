@@ -23,7 +23,7 @@ from multiplane.evaluation.assets import AssetPictures, PicturePool
 from multiplane.evaluation.bench import Bench, summary
 from multiplane.evaluation.made import made_foreground
 from multiplane.evaluation.prompts import FixedPrompt, fixed_prompts
-from multiplane.evaluation.sheets import DARK, LIGHT, Cell, SheetRow, save_sheet, table
+from multiplane.evaluation.sheets import DARK, LIGHT, Cell, SheetRow, evenly, save_sheet, table
 
 PART = "alpha"
 REAL = 96  # held-out assets at most
@@ -179,17 +179,29 @@ def _rows(pairs: Mapping[str, Sequence[Picture]], names: Sequence[str]) -> list[
     ]
 
 
+def _alphas(
+    pairs: Mapping[str, Sequence[Picture]], words: Sequence[str], times: int = 1
+) -> list[SheetRow]:
+    """A row of alpha for each kind of picture, `times` as strong, the words under the last."""
+    label = "alpha" if times == 1 else f"alpha times {times}"
+    rows = []
+    for kind, pictures in pairs.items():
+        captions = words if kind == list(pairs)[-1] else [""] * len(words)
+        cells = [
+            Cell(np.minimum(picture[..., 3] * times, 1.0), caption)
+            for picture, caption in zip(pictures, captions, strict=True)
+        ]
+        rows.append(SheetRow(f"{kind}, {label}", cells))
+    return rows
+
+
 def _save_sheets(
     bench: Bench, prompts: Sequence[FixedPrompt], made: Sequence[Picture], real: Sequence[Picture]
 ) -> None:
-    places = np.linspace(0, len(prompts) - 1, min(SHOWN, len(prompts))).round().astype(int)
+    places = evenly(len(prompts), SHOWN)
     pairs = {"made": [made[i] for i in places], "real": [real[i] for i in places]}
     rows = _rows(pairs, (*BACKDROPS, "checkerboard"))
-    for kind, pictures in pairs.items():
-        words = [prompts[i].foreground if kind == "real" else "" for i in places]
-        alphas = [np.minimum(picture[..., 3] * RESIDUE_SHOWN, 1.0) for picture in pictures]
-        cells = [Cell(alpha, word) for alpha, word in zip(alphas, words, strict=True)]
-        rows.append(SheetRow(f"{kind}, alpha times {RESIDUE_SHOWN}", cells))
+    rows += _alphas(pairs, [prompts[i].foreground for i in places], RESIDUE_SHOWN)
     note = (
         "Prompts spread evenly over the list, one seed each, nothing picked; below each the first "
         "real asset of its concept. The last rows show what lies over the empty canvas."
@@ -204,13 +216,9 @@ def _save_see_through(
     rows: list[SheetRow] = []
     for start in range(0, len(clear), SHOWN):
         part = slice(start, start + SHOWN)
-        rows += _rows({"made": made[part], "real": real[part]}, ("checkerboard", "black"))
-        for kind, pictures in (("made", made), ("real", real)):
-            cells = [
-                Cell(picture[..., 3], one.words if kind == "real" else "")
-                for one, picture in zip(clear[part], pictures[part], strict=True)
-            ]
-            rows.append(SheetRow(f"{kind}, alpha", cells))
+        pairs = {"made": made[part], "real": real[part]}
+        rows += _rows(pairs, ("checkerboard", "black"))
+        rows += _alphas(pairs, [one.words for one in clear[part]])
     note = (
         "The concepts whose real training asset is see-through over the largest share of it, most "
         "first, asked for in that asset's words; one seed each, nothing picked."

@@ -19,7 +19,7 @@ from multiplane.evaluation.moving import MovingScene, alpha_flicker, motion, mov
 from multiplane.evaluation.parts.rows import figures_of
 from multiplane.evaluation.prompts import FixedPrompt, fixed_prompts
 from multiplane.evaluation.recomposition import disagreement
-from multiplane.evaluation.sheets import Cell, SheetRow, save_sheet, table
+from multiplane.evaluation.sheets import Cell, SheetRow, evenly, save_sheet, table
 from multiplane.evaluation.truth import background_errors, foreground_errors
 from multiplane.io.clips import read_clip, write_clip
 
@@ -200,8 +200,7 @@ def _strips(made: dict[str, NDArray[Any]], label: str) -> list[SheetRow]:
 
 
 def _cells(clip: NDArray[Any]) -> list[Cell]:
-    chosen = np.linspace(0, len(clip) - 1, min(SHOWN, len(clip))).round().astype(int)
-    return [Cell(to_float(clip[index])) for index in chosen]
+    return [Cell(to_float(clip[index])) for index in evenly(len(clip), SHOWN)]
 
 
 def _compared(scene: MovingScene, made: dict[str, NDArray[Any]], given: str) -> list[SheetRow]:

@@ -17,7 +17,7 @@ from multiplane.evaluation.bench import Bench, summary
 from multiplane.evaluation.made import made_foreground
 from multiplane.evaluation.parts.alpha import on_backdrop
 from multiplane.evaluation.prompts import FixedPrompt, fixed_prompts
-from multiplane.evaluation.sheets import Cell, SheetRow, save_sheet, table
+from multiplane.evaluation.sheets import Cell, SheetRow, evenly, save_sheet, table
 from multiplane.training.materials import MATERIALS, captions_of, in_material
 
 PART = "materials"
@@ -57,9 +57,7 @@ def run(bench: Bench) -> dict[str, Any]:
 
 def _things(bench: Bench) -> list[FixedPrompt]:
     prompts = [prompt for prompt in fixed_prompts() if prompt.set == "train"]
-    count = min(bench.count(ASKED), len(prompts))
-    places = np.linspace(0, len(prompts) - 1, count).round().astype(int)
-    return [prompts[place] for place in places]
+    return [prompts[place] for place in evenly(len(prompts), bench.count(ASKED))]
 
 
 def real_in(material: str, assets: Sequence[Picture]) -> list[Picture]:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from multiplane.evaluation.bench import Bench
+from multiplane.evaluation.digest import of_setting
 from multiplane.evaluation.made import MadeForeground, made_foreground
 from multiplane.evaluation.parts.foregrounds import likeness, retrieval
 from multiplane.evaluation.prompts import FixedPrompt, fixed_prompts
 from multiplane.evaluation.retrieval import described, looks
-from multiplane.evaluation.sheets import Cell, SheetRow, save_sheet, table
+from multiplane.evaluation.sheets import Cell, SheetRow, evenly, save_sheet, table
 from multiplane.io.atomic import write_bytes
 
 PART = "steps"
@@ -110,7 +110,7 @@ def markdown(figures: dict[str, Any]) -> str:
             rows["own" if own is None else f"{own:g}"] = figures["at own"]
         for value, row in sorted(rows.items(), key=_place):
             is_own = value == "own" or float(value) == own
-            cells = (f"**{value}**" if is_own else value, *told(row))
+            cells = (f"**{value}**" if is_own else value, *of_setting(row))
             lines.append(f"| {' | '.join(cells)} |")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
@@ -120,22 +120,11 @@ def _place(row: tuple[str, Any]) -> float:
     return float("inf") if row[0] == "own" else float(row[0])
 
 
-def told(row: dict[str, Any]) -> tuple[str, str, str, str]:
-    """The figures of one setting as a reader takes them in."""
-    kid = "-" if row["kid"] is None else f"{row['kid']:.4f} ± {row['kid spread']:.4f}"
-    return (
-        f"{row['top5']:.1%}",
-        kid,
-        f"{row['soft alpha distance']:.4f}",
-        f"{row['seconds']:.2f}",
-    )
-
-
 def _cells(prompts: Sequence[FixedPrompt], made: Sequence[MadeForeground]) -> list[Cell]:
-    places: NDArray[np.intp] = (
-        np.linspace(0, len(prompts) - 1, min(SHOWN, len(prompts))).round().astype(np.intp)
-    )
-    return [Cell(made[place].picture, prompts[place].foreground) for place in places]
+    return [
+        Cell(made[place].picture, prompts[place].foreground)
+        for place in evenly(len(prompts), SHOWN)
+    ]
 
 
 def _save_sheet(bench: Bench, curve: Curve, own: dict[str, Any], lines: Sequence[SheetRow]) -> None:
