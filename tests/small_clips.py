@@ -82,6 +82,9 @@ def write_clip_world(root: Path) -> Path:
 STAGE = """
 out = "{out}"
 every = 2
+photographs = 0.3
+plain = 0.3
+stills = 0.5
 ablations = ["video only"]
 [run]
 out = "unused"
@@ -107,6 +110,7 @@ head_channels = 16
 text_channels = 12
 text_tokens = 4
 rotary_split = [1, 2, 2, 3]
+frame_layers = true
 [base]
 steps = {steps}
 batch = 2
@@ -122,6 +126,7 @@ batch = 2
 [motion_lora]
 rank = 2
 alpha = 2.0
+layers = ["frame_qkv", "frame_out"]
 [content_lora]
 rank = 4
 alpha = 4.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -94,6 +95,7 @@ def test_stage_1_trains_one_block_of_every_so_many_and_what_makes_planes(world: 
     before, after = (weights(world / "all" / name / NETWORK) for name in ("base", "stage1"))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert {name.split(".")[1] for name in changed if name.startswith("blocks.")} == {"1"}
+    assert {name.split(".")[2] for name in changed if name.startswith("frames.")} == {"1"}
     assert {"roles.weight", "picture_in.weight", "picture_out.weight"} <= changed
     for frozen in ("text_in.", "time.", "to_modulation.", "blocks.0."):
         assert not [name for name in changed if name.startswith(frozen)]
@@ -108,8 +110,8 @@ def test_each_adapter_trains_alone(world: Path) -> None:
         key = name if name in saved else name.replace(".weight", ".base.weight")
         assert torch.equal(saved[key], value), name
     for name, value in motion.items():
-        block, place, rest = name.split(".", 3)[1:]
-        assert torch.equal(saved[f"blocks.{block}.{place}.adapters.motion.{rest}"], value)
+        layer, pair = re.split(r"\.(?=down|up)", name)
+        assert torch.equal(saved[f"{layer}.adapters.motion.{pair}"], value)
     content = weights(world / "all" / "content" / ADAPTER, "adapter.safetensors")
     for trained in (motion, content):
         assert all(bool(value.any()) for name, value in trained.items() if ".up." in name)
@@ -144,18 +146,48 @@ def test_pictures_have_the_motion_adapter_on_and_clips_have_it_off(world: Path) 
         assert ("cube" in pool.prompts.texts[front[i]]) == bool(on)
 
 
-def test_half_of_the_bases_clips_are_photographs_under_their_own_caption(world: Path) -> None:
+def test_the_bases_clips_are_flat_each_kind_under_its_own_caption(world: Path) -> None:
     config = config_of(world)
     pool = ClipStage(config.data, config.model, torch.device("cpu")).pool("train")
     generator = torch.Generator().manual_seed(0)
-    batch = pool.draw(40, generator)
-    flat = flat_clips(batch, 0.5, generator)
-    plain = (flat.composite == batch.background).flatten(1).all(dim=1)
-    assert 10 < int(plain.sum()) < 30
+    batch = pool.draw(60, generator)
+    flat = flat_clips(batch, 0.3, 0.3, generator)
+    bare = (flat.composite == batch.background).flatten(1).all(dim=1)
+    whole = (flat.composite == batch.composite).flatten(1).all(dim=1)
+    clear = batch.foreground[:, :, 3:] == 0
     index = PLANES.index("composite")
-    for i in range(40):
-        source = PLANES.index("background") if plain[i] else index
-        assert flat.prompts[i, index] == batch.prompts[i, source]
+    counts = dict.fromkeys(PLANES, 0)
+    for i in range(60):
+        source = "background" if bare[i] else "composite" if whole[i] else "foreground"
+        counts[source] += 1
+        assert flat.prompts[i, index] == batch.prompts[i, PLANES.index(source)]
+        if source == "foreground":  # one colour wherever the object is not
+            colors = flat.composite[i].masked_select(clear[i].expand_as(flat.composite[i]))
+            assert len(colors.unique()) <= 4
+            assert bool((flat.composite[i, :, 3] == 1).all())
+    assert all(8 < count < 35 for count in counts.values())
+
+
+def test_stills_are_one_frame_of_their_clips(world: Path) -> None:
+    config = config_of(world)
+    pool = ClipStage(config.data, config.model, torch.device("cpu")).pool("train")
+    still = pool.draw_stills(5, torch.Generator().manual_seed(2))
+    assert still.composite.shape[:2] == (5, 1)
+    clips = pool.batch(
+        torch.arange(len(pool.captions)),
+        torch.zeros(len(pool.captions)) > 0,
+        [0.0] * len(pool.captions),
+    )
+    frames = torch.cat([clips.composite, clips.composite.flip(-1)]).flatten(0, 1)
+    for picture in still.composite[:, 0]:
+        assert bool((frames == picture).flatten(1).all(dim=1).any())
+
+
+def test_shares_that_are_none_are_refused(world: Path) -> None:
+    config = config_of(world)
+    run, data = common(config, "base", config.base)
+    with pytest.raises(ValueError, match="are shares"):
+        clips_base.Config(run, data, config.model, photographs=0.7, plain=0.4)
 
 
 def test_given_frames_leave_one_to_make() -> None:

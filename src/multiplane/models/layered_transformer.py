@@ -8,14 +8,16 @@ where pixels are given, one shared time for everything wanted (design section 4)
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from multiplane.models.frame_attention import FRAME_UNIT, FrameLayers, FrameLayersConfig
+from multiplane.models.rms_norm import RMSNorm
 from multiplane.models.rotary import rotary_angles, rotate
 
 ROLES = ("background", "foreground", "composite", "silhouette", "edges")
@@ -30,7 +32,9 @@ class LayeredTransformerConfig:
     text encoder's width; text_tokens: its states a prompt.
 
     rotary_split: channel pairs of a head for (plane, frame, y, x); sums to head_channels / 2.
-    max_frequency: radians a unit of the fastest pair (`rotary_angles`). Raises ValueError.
+    max_frequency: radians a unit of the fastest pair (`rotary_angles`). frame_layers: each frame is
+    a picture of its own, and layers between the blocks let frames look at one another
+    (`FrameLayers`); without them every token attends to all of every frame. Raises ValueError.
     """
 
     channels: int = 32
@@ -43,6 +47,7 @@ class LayeredTransformerConfig:
     text_tokens: int = 16
     rotary_split: tuple[int, int, int, int] = (4, 4, 12, 12)
     max_frequency: float = 12.0
+    frame_layers: bool = False
 
     def __post_init__(self) -> None:
         if self.width % self.head_channels:
@@ -51,6 +56,11 @@ class LayeredTransformerConfig:
             raise ValueError(
                 f"rotary_split {self.rotary_split} must sum to {self.head_channels // 2}"
             )
+
+    @property
+    def frames(self) -> FrameLayersConfig:
+        """Of the frame layers that stand in such a network."""
+        return FrameLayersConfig(self.width, self.depth, self.head_channels, self.max_frequency)
 
 
 @dataclass(frozen=True)
@@ -75,17 +85,6 @@ class PlaneLayout:
             raise ValueError(f"unknown role {', '.join(unknown)}: roles are {', '.join(ROLES)}")
         roles = tuple(role for role in ROLES if role in present)
         return cls(roles, tuple(PLACES[role] for role in roles), frames, stride)
-
-
-class RMSNorm(nn.Module):
-    """x / rms(x) * scale over the last axis, any shape (..., width)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, (x.shape[-1],), self.scale.to(x.dtype), 1e-6)
 
 
 # Up to this many tokens a CPU trains quicker on plain matrix products than on torch's fused kernel.
@@ -174,6 +173,7 @@ class LayeredTransformer(nn.Module):
         self.time = TimeEmbedding(width)
         self.to_modulation = nn.Linear(width, 6 * width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.frames = FrameLayers(config.frames) if config.frame_layers else None
         self.final_modulation = nn.Linear(width, 2 * width)
         self.picture_out = nn.Linear(width, config.channels)
         nn.init.normal_(self.roles.weight, std=0.02)
@@ -182,6 +182,24 @@ class LayeredTransformer(nn.Module):
             nn.init.zeros_(zero.weight)
             nn.init.zeros_(zero.bias)
 
+    @property
+    def hidden(self) -> nn.ModuleList:
+        """The layers between input and output: what `make_optimizers` gives orthogonal updates."""
+        return nn.ModuleList([*self.blocks, *([] if self.frames is None else self.frames.layers)])
+
+    def add_frames(self, layers: FrameLayers | None = None) -> FrameLayers:
+        """Put frame layers into a network of stills, whose stills stay the same to the bit; None:
+        new ones, which change nothing yet. Returns them. Raises ValueError where they are of
+        another network."""
+        layers = FrameLayers(self.config.frames) if layers is None else layers
+        if layers.config != self.config.frames:
+            raise ValueError(
+                f"frame layers of {layers.config} do not fit a network that needs "
+                f"{self.config.frames}"
+            )
+        self.frames = layers.to(self.picture_in.weight.device)
+        return layers
+
     def _positions(
         self, layout: PlaneLayout, height: int, width: int, device: torch.device
     ) -> Tensor:
@@ -189,7 +207,7 @@ class LayeredTransformer(nn.Module):
         canvas centre. y, x run -1..1 over the canvas; a frame is a quarter of a unit."""
         y = (torch.arange(height, device=device) + 0.5) / height * 2 - 1
         x = (torch.arange(width, device=device) + 0.5) / width * 2 - 1
-        frame = torch.arange(layout.frames, device=device) * (0.25 * layout.stride)
+        frame = torch.arange(layout.frames, device=device) * (FRAME_UNIT * layout.stride)
         cells = torch.stack(torch.meshgrid(frame, y, x, indexing="ij"), dim=-1).reshape(-1, 3)
         text = torch.zeros(self.config.text_tokens, 3, device=device)
         one_plane = torch.cat([cells, text])
@@ -228,9 +246,44 @@ class LayeredTransformer(nn.Module):
         t: (B,) in 0..1, 1 = data. text: (B, P, T, text_channels) token states, zero past the
         prompt. has_text: (B, P, T) bool. given: (B, P, F, h, w) bool. clean_time: (B,) time of the
         given tokens, 1 by default. Returns the clean tokens, shaped like `noisy`."""
-        _, _, frames, _, height, width = noisy.shape
         if clean_time is None:
             clean_time = torch.ones_like(t)
+        layers, frames = self.frames, layout.frames
+        if layers is None or frames == 1:
+            return self._predict(noisy, t, text, has_text, given, layout, clean_time)
+        angles = layers.angles(frames, layout.stride, noisy.device)
+        modulation = layers.modulation(self.time(t))
+
+        def across(index: int, tokens: Tensor) -> Tensor:
+            """Between two blocks, tokens (B * F, P, L, D)."""
+            planes, dtype = tokens.shape[1], tokens.dtype
+            clips = rearrange(tokens, "(b f) p l d -> b f (p l) d", f=frames)
+            waves = angles.cos().to(dtype), angles.sin().to(dtype)
+            clips = layers.layers[index](clips, modulation.to(dtype), *waves)
+            return rearrange(clips, "b f (p l) d -> (b f) p l d", p=planes)
+
+        pictures, shown = (rearrange(x, "b p f ... -> (b f) p 1 ...") for x in (noisy, given))
+        t, text, has_text, clean_time = (
+            x.repeat_interleave(frames, dim=0) for x in (t, text, has_text, clean_time)
+        )
+        still = replace(layout, frames=1)
+        made = self._predict(pictures, t, text, has_text, shown, still, clean_time, across)
+        return rearrange(made, "(b f) p 1 c h w -> b p f c h w", f=frames)
+
+    def _predict(
+        self,
+        noisy: Tensor,
+        t: Tensor,
+        text: Tensor,
+        has_text: Tensor,
+        given: Tensor,
+        layout: PlaneLayout,
+        clean_time: Tensor,
+        across: Callable[[int, Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """`forward` with every token of a sample attending to all. across: what tokens (B, P, L, D)
+        go through after the block of that index."""
+        _, _, frames, _, height, width = noisy.shape
         roles = torch.tensor([ROLES.index(role) for role in layout.roles], device=noisy.device)
         role = self.roles(roles)[:, None]  # (P, 1, D)
         text = torch.where(has_text[..., None], text, self.no_text.to(text.dtype))
@@ -244,8 +297,10 @@ class LayeredTransformer(nn.Module):
         positions = self._positions(layout, height, width, noisy.device)
         angles = rotary_angles(positions, self.config.rotary_split, self.config.max_frequency)
         cosine, sine = angles.cos().to(tokens.dtype), angles.sin().to(tokens.dtype)
-        for block in self.blocks:
+        for index, block in enumerate(self.blocks):
             tokens = block(tokens, modulation, cosine, sine)
+            if across is not None:
+                tokens = across(index, tokens)
         cells = tokens[:, :, : cells.shape[2]]
         scale, shift = self.final_modulation(F.silu(self.time(t)))[:, None, None].chunk(2, dim=-1)
         cells = F.rms_norm(cells, (cells.shape[-1],)) * (1 + scale) + shift

@@ -21,20 +21,22 @@ from torch.nn import functional as F
 
 from multiplane.core.config import from_table, to_table
 from multiplane.io.atomic import replacing
-from multiplane.models.layered_transformer import Block, LayeredTransformer
+from multiplane.models.layered_transformer import LayeredTransformer
 from multiplane.models.weights_io import CONFIG, read_tensors, write_tensors
 
 WEIGHTS = "adapter.safetensors"
 
-# Layers of a block that take adapters, and the equal parts of their output.
-PARTS = {"qkv": 3, "out": 1, "up": 2, "down": 1}
+# Layers of a block that take adapters, and the equal parts of their output; "frame" ones are of the
+# frame layer behind the block.
+PARTS = {"qkv": 3, "out": 1, "up": 2, "down": 1, "frame_qkv": 3, "frame_out": 1}
 
 
 @dataclass(frozen=True)
 class LoRAConfig:
     """rank: of each factor pair. alpha: its output counts alpha / rank. blocks: which blocks of the
     transformer have it; none named: all. layers: of a block, by name; the attention's by default,
-    "up" and "down" are its hidden layer's. Raises ValueError."""
+    "up" and "down" are its hidden layer's, "frame_qkv" and "frame_out" the attention's over the
+    frames. Raises ValueError."""
 
     rank: int = 8
     alpha: float = 8.0
@@ -97,8 +99,20 @@ class AdaptedLinear(nn.Module):
                 assert isinstance(adapter, LowRank)
                 weight = weight + adapter.product()
             else:
-                gated.append(adapter(x) * gate.to(x).view(-1, *[1] * (x.ndim - 1)))
+                # frames lie in the batch, each sample's one after the other
+                every = gate.to(x).repeat_interleave(len(x) // len(gate)) if len(gate) > 1 else gate
+                gated.append(adapter(x) * every.to(x).view(-1, *[1] * (x.ndim - 1)))
         return sum(gated, F.linear(x, weight, self.base.bias))
+
+
+def _place(network: LayeredTransformer, index: int, name: str) -> tuple[nn.Module, str]:
+    """The module and its attribute that layer `name` of block `index` is. Raises ValueError where
+    the network has no frame layers."""
+    if not name.startswith("frame_"):
+        return network.blocks[index], name
+    if network.frames is None:
+        raise ValueError(f"no layer {name!r}: this network has no frame layers")
+    return network.frames.layers[index], name.removeprefix("frame_")
 
 
 def _adapted(network: LayeredTransformer) -> Iterable[AdaptedLinear]:
@@ -124,13 +138,12 @@ def add_lora(network: LayeredTransformer, name: str, config: LoRAConfig) -> None
         raise ValueError(f"no block {beyond[0]}: the network has {len(network.blocks)}")
     gates = _gates(network)
     for index in blocks:
-        block = network.blocks[index]
-        assert isinstance(block, Block)
-        for place in config.layers:
-            layer, parts = getattr(block, place), PARTS[place]
+        for name_in_block in config.layers:
+            owner, place = _place(network, index, name_in_block)
+            layer, parts = getattr(owner, place), PARTS[name_in_block]
             if isinstance(layer, nn.Linear):
                 layer = AdaptedLinear(layer, parts, gates)
-                setattr(block, place, layer)
+                setattr(owner, place, layer)
             inner, outer = layer.base.in_features, layer.base.out_features
             adapter = LowRank(inner, outer, config, parts)
             layer.adapters[name] = adapter.to(layer.base.weight.device)
@@ -141,13 +154,12 @@ def remove_lora(network: LayeredTransformer, name: str) -> None:
     if name not in adapter_names(network):
         raise KeyError(f"no adapter {name!r}; the network has {adapter_names(network)}")
     _gates(network).pop(name, None)
-    for block in network.blocks:
-        for place in PARTS:
-            layer = getattr(block, place)
+    for owner in [*network.modules()]:
+        for place, layer in [*owner.named_children()]:
             if isinstance(layer, AdaptedLinear) and name in layer.adapters:
                 del layer.adapters[name]
                 if not layer.adapters:
-                    setattr(block, place, layer.base)
+                    setattr(owner, place, layer.base)
 
 
 def merge_lora(network: LayeredTransformer, name: str) -> None:

@@ -47,12 +47,14 @@ def save_network(
     folder: Path,
     config: Mapping[str, Any],
     dtype: torch.dtype = torch.float32,
+    without: str | None = None,
 ) -> None:
     """Write the network's weights in `dtype` and its config table, the latter with the name of the
-    network's class."""
+    network's class. without: tensors whose name begins so stay out."""
     state = {
         name: value.detach().to("cpu", dtype).contiguous()
         for name, value in network.state_dict().items()
+        if without is None or not name.startswith(without)
     }
     write_tensors(state, folder / WEIGHTS)
     table = {"_class_name": type(network).__name__, **config}

@@ -3,9 +3,10 @@
     python -m multiplane.recipes.clips_base config.toml
     torchrun --nproc-per-node N -m multiplane.recipes.clips_base config.toml
 
-It stands where LayerFlow has CogVideoX: it knows captions and motion, and nothing of layers. Half
-of its clips are composites, half panning photographs; in some, frames are given and the rest is to
-be made. A killed run started again goes on from its newest checkpoint.
+It stands where LayerFlow has CogVideoX: it knows captions and motion, and nothing of layers. Its
+clips are composites, panning photographs and things that move before a plain colour; in some,
+frames are given and the rest is to be made. As video models do, it begins on stills. A killed run
+started again goes on from its newest checkpoint.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from multiplane.core.config import read_config, to_table
 from multiplane.models.layered_transformer import LayeredTransformer, LayeredTransformerConfig
+from multiplane.models.planes import over
 from multiplane.models.weights_io import save_network
 from multiplane.recipes.command import path_argument
 from multiplane.training.clip_stage import NETWORK, ClipStage, begin
@@ -28,8 +30,9 @@ from multiplane.training.run import RunConfig
 
 @dataclass(frozen=True)
 class Config:
-    """photographs: share of clips without an object. given_frames: share of clips of which some
-    frames are given."""
+    """photographs, plain: shares of clips without an object, and with one before a plain colour.
+    given_frames: share of clips of which some frames are given. stills: share of the steps, the
+    first ones, on single frames, as many as there are in the clips of a step."""
 
     run: RunConfig
     data: ClipTraining
@@ -37,21 +40,44 @@ class Config:
         default_factory=lambda: LayeredTransformerConfig(channels=1024, grid=4)
     )
     photographs: float = 0.5
+    plain: float = 0.0
     given_frames: float = 0.3
+    stills: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_flat(self.photographs, self.plain, self.stills)
 
 
-def flat_clips(batch: ClipBatch, photographs: float, generator: torch.Generator) -> ClipBatch:
-    """The batch with its composites replaced by its backgrounds, caption included, in a share of
-    samples."""
-    count = len(batch.prompts)
-    plain = torch.rand(count, generator=generator) < photographs
-    prompts = batch.prompts.clone()
-    prompts[:, PLANES.index("composite")] = torch.where(
-        plain, prompts[:, PLANES.index("background")], prompts[:, PLANES.index("composite")]
-    )
-    mask = plain.to(batch.composite.device)[:, None, None, None, None]
-    shown = torch.where(mask, batch.background, batch.composite)
-    return replace(batch, composite=shown, prompts=prompts)
+def check_flat(photographs: float, plain: float, stills: float) -> None:
+    """Raises ValueError where these are no shares, or the first two more than all clips."""
+    if min(photographs, plain, stills) < 0 or max(photographs + plain, stills) > 1:
+        raise ValueError(
+            "photographs, plain and stills are shares of 0 or more, the last and the sum of the "
+            f"first two at most 1; got {photographs}, {plain} and {stills}"
+        )
+
+
+def flat_clips(
+    batch: ClipBatch, photographs: float, plain: float, generator: torch.Generator
+) -> ClipBatch:
+    """The batch with its composites replaced, captions included: in a share of samples by their
+    backgrounds, in another by their foregrounds before a plain colour, black for every second."""
+    count, device = len(batch.prompts), batch.composite.device
+    drawn = torch.rand(count, generator=generator)
+    bare, solid = drawn < photographs, drawn >= 1 - plain
+    color = torch.rand(count, 1, 4, 1, 1, generator=generator)
+    color = color * (torch.rand(count, generator=generator) < 0.5)[:, None, None, None, None]
+    color[:, :, 3] = 1
+    composite, prompts = batch.composite, batch.prompts.clone()
+    before = over(batch.foreground, color.to(device).expand_as(batch.foreground))
+    for chosen, plane, shown in (
+        (bare, "background", batch.background),
+        (solid, "foreground", before),
+    ):
+        mask = chosen.to(device)[:, None, None, None, None]
+        composite = torch.where(mask, shown, composite)
+        prompts[chosen, PLANES.index("composite")] = prompts[chosen, PLANES.index(plane)]
+    return replace(batch, composite=composite, prompts=prompts)
 
 
 def draw_given_frames(given: Tensor, share: float, generator: torch.Generator) -> Tensor:
@@ -76,8 +102,11 @@ def train(config: Config, stage: ClipStage | None = None) -> None:
     def loss_of_step(
         model: nn.Module, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
-        batch = pool.draw(config.data.batch, generator)
-        batch = flat_clips(batch, config.photographs, generator)
+        if step < config.stills * config.run.steps:
+            batch = pool.draw_stills(config.data.batch * pool.foreground.shape[1], generator)
+        else:
+            batch = pool.draw(config.data.batch, generator)
+        batch = flat_clips(batch, config.photographs, config.plain, generator)
         rows = as_rows(batch, pool.prompts, stage.codec, ("composite",))
         given = draw_given_frames(rows.given, config.given_frames, generator)
         return stage.loss(model, rows, given, generator).mean(), {}

@@ -39,10 +39,11 @@ class Config:
 
 
 def is_trained(name: str, every: int) -> bool:
-    """True for the parameters of stage 1: block i where i mod every = every - 1, and what makes
-    planes of tokens."""
-    if name.startswith("blocks."):
-        return int(name.split(".")[1]) % every == every - 1
+    """True for the parameters of stage 1: block i where i mod every = every - 1 with its frame
+    layer, and what makes planes of tokens."""
+    for blocks in ("blocks.", "frames.layers."):
+        if name.startswith(blocks):
+            return int(name.removeprefix(blocks).split(".")[0]) % every == every - 1
     return name.startswith(LAYER_PARTS)
 
 

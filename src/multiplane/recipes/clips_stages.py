@@ -64,7 +64,8 @@ class Stage:
 @dataclass(frozen=True)
 class Config:
     """out: folder of everything that is made. run: common to all stages; run.out, its steps, rates
-    and the batch are each stage's own. ablations: the variants of stage 3 that are trained too."""
+    and the batch are each stage's own. photographs, plain, stills: of the base (`clips_base`).
+    ablations: the variants of stage 3 that are trained too."""
 
     out: Path
     run: RunConfig
@@ -78,6 +79,9 @@ class Config:
     )
     motion_lora: LoRAConfig = field(default_factory=LoRAConfig)
     content_lora: LoRAConfig = field(default_factory=lambda: LoRAConfig(rank=32, alpha=32.0))
+    photographs: float = 0.5
+    plain: float = 0.0
+    stills: float = 0.0
     every: int = 6
     pictures: float = 0.75
     coarse: CoarseConfig = field(default_factory=CoarseConfig)
@@ -122,7 +126,8 @@ def train_all(config: Config, stage: ClipStage) -> None:
     """Every stage that is not there yet."""
     if not (config.out / "base" / NETWORK / CONFIG).is_file():
         run, data = common(config, "base", config.base)
-        clips_base.train(clips_base.Config(run, data, config.model), stage)
+        flat = {"photographs": config.photographs, "plain": config.plain, "stills": config.stills}
+        clips_base.train(clips_base.Config(run, data, config.model, **flat), stage)
     base = config.out / "base" / NETWORK
     if not (config.out / "stage1" / NETWORK / CONFIG).is_file():
         run, data = common(config, "stage1", config.stage1)

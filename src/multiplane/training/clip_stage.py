@@ -75,8 +75,8 @@ def begin(
     """The run of a stage and its data. settings: its whole configuration. stage: the data, where it
     is read already."""
     if run.compile:
-        compile_parts(*denoiser.blocks)
-    training = TrainingRun(run, denoiser, denoiser.blocks, settings)
+        compile_parts(*denoiser.hidden)
+    training = TrainingRun(run, denoiser, denoiser.hidden, settings)
     return training, stage or ClipStage(data, denoiser.config, training.device)
 
 

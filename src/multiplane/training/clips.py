@@ -173,13 +173,19 @@ class ClipPool:
             prompts.to(device),
         )
 
-    def batch(self, rows: Tensor, mirrored: Tensor, picks: Sequence[float]) -> ClipBatch:
+    def batch(
+        self,
+        rows: Tensor,
+        mirrored: Tensor,
+        picks: Sequence[float],
+        frames: slice = slice(None),
+    ) -> ClipBatch:
         """The clips of these rows (B,), mirrored where `mirrored` (B,); picks: one number in 0..1 a
-        clip, which of its captions are used."""
+        clip, which of its captions are used. frames: which of theirs."""
         chosen = rows.to(self.foreground.device)
         flip = mirrored.to(chosen.device)[:, None, None, None, None]
-        foreground = premultiply(self.foreground[chosen].float() / 255)
-        color = self.background[chosen].float() / 255
+        foreground = premultiply(self.foreground[:, frames][chosen].float() / 255)
+        color = self.background[:, frames][chosen].float() / 255
         background = torch.cat([color, torch.ones_like(color[:, :, :1])], dim=2)
         foreground, background = (
             torch.where(flip, planes.flip(-1), planes) for planes in (foreground, background)
@@ -199,13 +205,24 @@ class ClipPool:
         return torch.tensor(rows)
 
     def draw(
-        self, count: int, generator: torch.Generator, among: Tensor | None = None
+        self,
+        count: int,
+        generator: torch.Generator,
+        among: Tensor | None = None,
+        frames: slice = slice(None),
     ) -> ClipBatch:
-        """`count` clips by chance, half of them mirrored. among: rows to draw from; None: all."""
+        """`count` clips by chance, half of them mirrored. among: rows to draw from; None: all.
+        frames: which of theirs."""
         among = torch.arange(len(self.captions)) if among is None else among
         rows = among[torch.randint(len(among), (count,), generator=generator)]
         mirrored = torch.rand(count, generator=generator) < 0.5
-        return self.batch(rows, mirrored, torch.rand(count, generator=generator).tolist())
+        picks = torch.rand(count, generator=generator).tolist()
+        return self.batch(rows, mirrored, picks, frames)
+
+    def draw_stills(self, count: int, generator: torch.Generator) -> ClipBatch:
+        """One frame, by chance the same, of each of `count` clips."""
+        frame = int(torch.randint(self.foreground.shape[1], (1,), generator=generator))
+        return self.draw(count, generator, frames=slice(frame, frame + 1))
 
     def first(self, count: int, among: Tensor | None = None) -> ClipBatch:
         """The first clips as they are, with their best captions; fewer where there are fewer.
