@@ -67,6 +67,19 @@ def _write(folder: Path, kind: str, split: str, samples: list[Any], **about: Any
     return {"name": note.name, "about": about, "count": note.count}
 
 
+def add_gallery(folder: Path, drawings: dict[str, np.ndarray]) -> None:
+    """A drawing (SIDE, SIDE, 4) uint8 for each concept, into a folder of asset shards."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    samples = [
+        _asset(f"gallery-{place}", name, "all", pixels)
+        for place, (name, pixels) in enumerate(drawings.items())
+    ]
+    write_json(
+        folder / "manifest.json",
+        {"shards": [*manifest["shards"], _write(folder, "gallery", "all", samples)]},
+    )
+
+
 def _asset(key: str, concept: str, split: str, pixels: np.ndarray) -> tuple[str, list[Any]]:
     about = {
         "key": key,

@@ -14,13 +14,22 @@ from multiplane.core.composite import composite_u8
 from multiplane.core.document import Layer, LayerDocument
 from multiplane.engine import Model
 from multiplane.evaluation.bench import Bench, RecordingFamily
+from multiplane.evaluation.clip_names import clip_vectors, named, staying
 from multiplane.evaluation.digest import lines_of
 from multiplane.evaluation.entries import parts_named
 from multiplane.evaluation.moving import alpha_flicker, motion, moving_scenes
 from multiplane.evaluation.parts import clips
+from multiplane.evaluation.prompts import FixedPrompt
 from small_world import write_shards
 
-from .stage import unmeasured
+from .stage import SeeingJudges, add_gallery, disc, unmeasured
+
+BALLS = {
+    "red ball": (1.0, 0.0, 0.0),
+    "green ball": (0.0, 1.0, 0.0),
+    "blue ball": (0.0, 0.0, 1.0),
+    "white ball": (1.0, 1.0, 1.0),
+}
 
 
 def blinking(frames: int) -> np.ndarray:
@@ -62,15 +71,28 @@ def test_true_clips_are_composites_of_their_planes(tmp_path: Path) -> None:
             assert np.abs(apart).max() <= 2  # premultiplied 8-bit rounding of both
 
 
-def test_the_part_measures_every_kind_of_clip(tmp_path: Path) -> None:
+def test_the_part_measures_every_kind_of_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_shards(tmp_path / "shards" / "assets")
+    balls = {name: disc(color, 12, 16, 16) for name, color in BALLS.items()}
+    add_gallery(tmp_path / "shards" / "assets", balls)
+    asked = [
+        FixedPrompt("train", number, name, name, "a dark plain")
+        for number, name in enumerate(("white ball", "red ball"))
+    ]
+    monkeypatch.setattr(clips, "fixed_prompts", lambda: asked)
+    monkeypatch.setenv("MULTIPLANE_CACHE", str(tmp_path / "cache"))
     family = RecordingFamily(MovingFamily())
-    judges: Any = None
+    judges: Any = SeeingJudges()
     bench = Bench(Model(family), family, tmp_path / "shards", tmp_path, judges, limit=2)
     found = clips.run(bench)
     assert found["frames"] == 12
     assert found["from words"]["seconds"]["n"] == 2
     assert found["from words"]["motion of the foreground"]["mean"] > 0
+    assert found["from words"]["named"]["frames"] == 6
+    assert found["from words"]["named"]["ceiling"] == 1.0
+    assert -1 <= found["from words"]["likeness"]["first to last"] <= 1
     assert found["composite given"]["to the given composite, 255ths"]["max"] <= 0.51
     assert 0 <= found["composite given"]["foreground"]["mask iou"]["mean"] <= 1
     for row in ("background given", "foreground given"):
@@ -90,3 +112,40 @@ def test_a_family_of_stills_has_no_clips_to_measure(tmp_path: Path) -> None:
     judges: Any = None
     assert clips.run(Bench(Model(family), family, tmp_path, tmp_path, judges)) == {"frames": 1}
     assert parts_named(["clips"])[0].module == "clips"
+
+
+def test_clips_are_named_by_three_of_their_frames_and_stay_themselves_or_do_not() -> None:
+    """Clips of red that stay red, and one that turns blue before its last frame."""
+    red, blue = (disc(BALLS[name], 12, 16, 16) for name in ("red ball", "blue ball"))
+    steady, turning = np.stack([red] * 5), np.stack([red, red, red, blue, blue])
+    vectors = clip_vectors([steady, turning], SeeingJudges.features)
+    assert vectors.shape[:2] == (2, 3)
+    alike = staying(vectors)
+    turned = float(vectors[1, 0] @ vectors[1, 2])
+    assert turned < 0.95
+    assert alike["first to last"] == pytest.approx((1 + turned) / 2, abs=1e-5)
+    assert alike["first to last of others"] == pytest.approx((1 + turned) / 2, abs=1e-5)
+    assert staying(vectors[:1]) == {}
+    gallery: Any = NearestFirst(vectors[0, 0], vectors[1, 2])
+    told = named(gallery, vectors, ["red ball", "red ball"])
+    assert (told["frames"], told["top5"], told["ceiling"]) == (6, pytest.approx(5 / 6), 1.0)
+
+
+class NearestFirst:
+    """Two drawings, red and blue; the nearer one alone is a hit."""
+
+    def __init__(self, red: np.ndarray, blue: np.ndarray) -> None:
+        self.drawings = {"red ball": red, "blue ball": blue}
+        self.gallery = self
+
+    def hits(self, queries: np.ndarray, concepts: list[str], k: int) -> np.ndarray:
+        best = [
+            max(self.drawings, key=lambda name: float(self.drawings[name] @ one)) for one in queries
+        ]
+        return np.array([name == concept for name, concept in zip(best, concepts, strict=True)])
+
+    def floor(self, k: int) -> float:
+        return 0.5
+
+    def real_vectors(self, concepts: list[str]) -> np.ndarray:
+        return np.stack([self.drawings[concept] for concept in concepts])

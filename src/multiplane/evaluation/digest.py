@@ -201,6 +201,15 @@ def _clips(figures: Figures) -> Iterator[str]:
         ]
         if "foreground" in row:
             told.insert(0, f"mask iou {mean(row['foreground']['mask iou'])}")
+        if "named" in row:
+            found = row["named"]
+            told.insert(0, f"top-5 {found['top5']:.1%} of frames (real {found['ceiling']:.1%})")
+        if row.get("likeness"):
+            alike = row["likeness"]
+            told.append(
+                f"first to last frame {alike['first to last']:.3f} "
+                f"(of others {alike['first to last of others']:.3f})"
+            )
         yield f"{name}: {'; '.join(told)}"
 
 

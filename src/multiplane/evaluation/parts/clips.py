@@ -15,6 +15,7 @@ from multiplane.core.composite import composite_u8
 from multiplane.core.pixels import to_float
 from multiplane.core.request import LayerRequest, Plane
 from multiplane.evaluation.bench import Bench
+from multiplane.evaluation.clip_names import clip_vectors, named, staying
 from multiplane.evaluation.moving import MovingScene, alpha_flicker, motion, moving_scenes
 from multiplane.evaluation.parts.rows import figures_of
 from multiplane.evaluation.prompts import FixedPrompt, fixed_prompts
@@ -43,16 +44,22 @@ def run(bench: Bench) -> dict[str, Any]:
         bench.shards / "assets", bench.side, frames, bench.count(SCENES), bench.seed + 1
     )
     total, done = len(chosen) + len(scenes) * (len(ROWS) + 1), 0
-    figures: dict[str, Any] = {"frames": frames, "real": _real(scenes)}
-    words = []
+    figures: dict[str, Any] = {"frames": frames, "real": _real(bench, scenes)}
+    words, fronts = [], []
     strips: list[SheetRow] = []
     for prompt in chosen:
         bench.report(PART, done, total)
         done += 1
         made, found = _from_words(bench, prompt, frames)
         words.append(found)
+        fronts.append(made["foreground"])
         strips += _strips(made, f"{prompt.foreground}, {prompt.background}")
-    figures["from words"] = figures_of(words)
+    vectors = clip_vectors(fronts, bench.judges.features)
+    figures["from words"] = {
+        **figures_of(words),
+        "named": named(bench.assets, vectors, [prompt.concept for prompt in chosen]),
+        "likeness": staying(vectors),
+    }
     title = "Clips from words: composite and foreground"
     save_sheet(table(strips, title, _note(bench, frames), 96), bench.out / f"{PART}.png")
     for given in (*ROWS, "still"):
@@ -170,9 +177,10 @@ def _shown(pixels: NDArray[Any]) -> NDArray[Any]:
     return np.where(pixels[..., 3:] == 0, 0, pixels)
 
 
-def _real(scenes: Sequence[MovingScene]) -> dict[str, Any]:
+def _real(bench: Bench, scenes: Sequence[MovingScene]) -> dict[str, Any]:
     """The measures of true clips, to read the others by."""
-    return figures_of(
+    fronts = [scene.planes["foreground"] for scene in scenes]
+    figures = figures_of(
         [
             {
                 "motion of the foreground": motion(scene.planes["foreground"]),
@@ -182,6 +190,7 @@ def _real(scenes: Sequence[MovingScene]) -> dict[str, Any]:
             for scene in scenes
         ]
     )
+    return {**figures, "likeness": staying(clip_vectors(fronts, bench.judges.features))}
 
 
 def _mean(results: Sequence[dict[str, float]]) -> dict[str, float]:
