@@ -280,3 +280,28 @@ def test_other_patches_than_the_networks_are_refused(world: Path) -> None:
     config = config_of(world)
     with pytest.raises(ValueError, match="patches of 4 px need 64"):
         ClipStage(replace(config.data, patch=4), config.model, torch.device("cpu"))
+
+
+def test_the_shipped_stages_are_those_of_the_shipped_run_of_all() -> None:
+    folder = Path(__file__).parents[2] / "src/multiplane/recipes/configs"
+    whole = read_config(Config, folder / "clips_stages.toml")
+    base = read_config(clips_base.Config, folder / "clips_base.toml")
+    assert (base.run, base.data) == common(whole, "base", whole.base)
+    assert base.model == whole.model
+    assert (base.photographs, base.plain, base.stills) == (
+        whole.photographs,
+        whole.plain,
+        whole.stills,
+    )
+    first = read_config(clips_stage1.Config, folder / "clips_stage1.toml")
+    assert (first.run, first.data) == common(whole, "stage1", whole.stage1)
+    assert (first.base, first.every, first.coarse) == (
+        whole.out / "base" / NETWORK,
+        whole.every,
+        whole.coarse,
+    )
+    motion = read_config(clips_motion_lora.Config, folder / "clips_motion_lora.toml")
+    assert (motion.run, motion.data) == common(whole, "motion", whole.motion)
+    assert (motion.model, motion.lora) == (whole.out / "stage1" / NETWORK, whole.motion_lora)
+    content = read_config(clips_content_lora.Config, folder / "clips_content_lora.toml")
+    assert content == content_config(whole, "content")

@@ -58,17 +58,22 @@ class FrameAttention(nn.Module):
     def forward(self, x: Tensor, modulation: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
         """x: (B, F, N, D). modulation: (B, 2, D), scale and shift. cosine, sine: (F,
         head_channels / 2). Returns (B, F, N, D)."""
-        scale, shift = (modulation + self.modulation.type_as(modulation))[:, :, None, None].unbind(
-            1
-        )
-        size = x.float().square().mean(dim=-1, keepdim=True).add(1e-6).sqrt().to(x.dtype)
-        h = x / size * (1 + scale) + shift
-        q, k, v = rearrange(self.qkv(h), "b f n (k h d) -> k b n h f d", k=3, h=self.heads)
-        q = rotate(self.query_norm(q), cosine, sine)
-        k = rotate(self.key_norm(k), cosine, sine)
+        modulation = (modulation + self.modulation.type_as(modulation))[:, :, None, None]
+        scale, shift = modulation.unbind(dim=1)
+        norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+        size = (norm * x.shape[-1] ** -0.5).to(x.dtype)
+        h = torch.addcmul(shift, F.rms_norm(x, (x.shape[-1],)), 1 + scale)
+        q, k, v = self.qkv(h).unflatten(-1, (3, self.heads, -1)).unbind(dim=3)  # (B, F, N, h, d)
+        waves = cosine.to(q.dtype)[:, None, None], sine.to(q.dtype)[:, None, None]
+        q = rotate(self.query_norm(q), *waves).permute(0, 2, 3, 1, 4)
+        k = rotate(self.key_norm(k), *waves).permute(0, 2, 3, 1, 4)
+        v = v.permute(0, 2, 3, 1, 4)
+        # Scaled first: torch.compile (2.13) takes a product scaled afterwards for a pattern of four
+        # axes and breaks.
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         mixed = scores.softmax(dim=-1).to(v.dtype) @ v - v
-        return x + size * self.out(rearrange(mixed, "b n h f d -> b f n (h d)"))
+        said = self.out(rearrange(mixed, "b n h f d -> b f n (h d)"))
+        return torch.addcmul(x, size, said.to(x.dtype))
 
 
 class FrameLayers(nn.Module):
