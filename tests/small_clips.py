@@ -84,7 +84,7 @@ out = "{out}"
 every = 2
 photographs = 0.3
 plain = 0.3
-stills = 0.5
+stills = 2
 ablations = ["video only"]
 [run]
 out = "unused"

@@ -4,11 +4,13 @@ attention over the frames as written out by hand."""
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from multiplane.core.config import to_table
 from multiplane.models.frame_attention import FrameAttention, FrameLayers, FrameLayersConfig
 from multiplane.models.layered_transformer import (
     LayeredTransformer,
@@ -17,6 +19,7 @@ from multiplane.models.layered_transformer import (
 )
 from multiplane.models.lora import LoRAConfig, add_lora, lora_state, remove_lora, set_gate
 from multiplane.models.rotary import rotate
+from multiplane.models.weights_io import load_network, save_network
 
 CONFIG = LayeredTransformerConfig(
     channels=6, grid=2, width=32, depth=3, head_channels=16, rotary_split=(1, 2, 2, 3)
@@ -54,6 +57,7 @@ def a_clip(batch: int = 2, frames: int = FRAMES) -> dict[str, Tensor]:
         "text": text,
         "has_text": torch.ones(batch, 2, 16, dtype=torch.bool),
         "given": given,
+        "clean_time": torch.linspace(0.8, 0.95, batch),
     }
 
 
@@ -87,6 +91,21 @@ def test_new_ones_leave_every_frame_a_still_and_trained_ones_do_not() -> None:
     assert torch.allclose(network(**clip, layout=LAYOUT), alone, atol=1e-5)
     shaken(network)
     assert not torch.allclose(network(**clip, layout=LAYOUT), alone, atol=1e-2)
+
+
+@torch.no_grad()
+def test_frames_apart_are_told_from_frames_beside_each_other() -> None:
+    network, clip = a_network(), a_clip()
+    near, far = (network(**clip, layout=replace(LAYOUT, stride=stride)) for stride in (1, 3))
+    assert not torch.allclose(near, far, atol=1e-3)
+
+
+def test_a_network_with_them_is_saved_and_loaded_whole(tmp_path: Path) -> None:
+    network = a_network()
+    save_network(network, tmp_path, to_table(network.config))
+    loaded = load_network(LayeredTransformer, LayeredTransformerConfig, tmp_path)
+    with torch.no_grad():
+        assert torch.equal(loaded(**a_clip(), layout=LAYOUT), network(**a_clip(), layout=LAYOUT))
 
 
 @torch.no_grad()
@@ -163,8 +182,10 @@ def test_an_adapter_is_gated_in_all_frames_of_its_sample_and_leaves_no_trace() -
 
 def test_what_does_not_fit_is_refused() -> None:
     network = a_network(False)
-    with pytest.raises(ValueError, match="has no frame layers"):
-        add_lora(network, "motion", LoRAConfig(2, layers=("frame_qkv",)))
+    keys = list(network.state_dict())
+    with pytest.raises(ValueError, match=r"no frame layers; set frame_layers = true"):
+        add_lora(network, "motion", LoRAConfig(2, layers=("qkv", "frame_qkv")))
+    assert list(network.state_dict()) == keys
     with pytest.raises(ValueError, match="do not fit a network that needs"):
         network.add_frames(FrameLayers(FrameLayersConfig(width=32, layers=2, head_channels=16)))
     with pytest.raises(ValueError, match="must be a multiple"):

@@ -72,12 +72,13 @@ def test_a_new_adapter_changes_nothing_and_a_removed_one_leaves_no_trace() -> No
 def test_it_adds_the_product_of_its_factors_to_the_weight() -> None:
     """Oracle: W + alpha / rank * B A written into the plain network, part by part."""
     model, merged = a_model(), a_model()
-    add_lora(model, "content", LoRAConfig(rank=4, alpha=6.0))
+    parts_of = {"qkv": 3, "out": 1, "up": 2, "down": 1}
+    add_lora(model, "content", LoRAConfig(rank=4, alpha=6.0, layers=tuple(parts_of)))
     fill(model, "content")
     state = lora_state(model, "content")
     with torch.no_grad():
         for index, block in enumerate(merged.blocks):
-            for place, parts in (("qkv", 3), ("out", 1)):
+            for place, parts in parts_of.items():
                 key = f"blocks.{index}.{place}"
                 products = [
                     state[f"{key}.up.{i}.weight"] @ state[f"{key}.down.{i}.weight"]
@@ -97,6 +98,9 @@ def test_a_gate_switches_samples_one_by_one() -> None:
     mixed = answer(model)
     torch.testing.assert_close(mixed[[0, 2]], off[[0, 2]])
     torch.testing.assert_close(mixed[1], on[1])
+    set_gate(model, "motion", torch.ones(2))
+    with pytest.raises(ValueError, match="is for 2 samples, the batch has 3"):
+        answer(model)
     set_gate(model, "motion", torch.zeros(1))  # one number for every sample
     torch.testing.assert_close(answer(model), off)
 

@@ -186,7 +186,7 @@ def test_stills_are_one_frame_of_their_clips(world: Path) -> None:
 def test_shares_that_are_none_are_refused(world: Path) -> None:
     config = config_of(world)
     run, data = common(config, "base", config.base)
-    with pytest.raises(ValueError, match="are shares"):
+    with pytest.raises(ValueError, match="are shares of 0 or more, together at most 1"):
         clips_base.Config(run, data, config.model, photographs=0.7, plain=0.4)
 
 
@@ -211,7 +211,7 @@ def configurations(world: Path) -> dict:
     run, data = common(config, "x", config.base)
     network = out / "stage1" / NETWORK
     return {
-        "base": (clips_base, clips_base.Config(run, data, config.model)),
+        "base": (clips_base, clips_base.Config(run, data, config.model, stills=3)),
         "stage1": (clips_stage1, clips_stage1.Config(run, data, out / "base" / NETWORK, 2)),
         "motion": (clips_motion_lora, clips_motion_lora.Config(run, data, network)),
         "content": (clips_content_lora, content_config(config, "content")),
@@ -233,22 +233,25 @@ def test_a_resumed_stage_ends_as_an_uninterrupted_one(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["stage1", "content"])
+@pytest.mark.parametrize("name", ["base", "stage1", "content"])
 def test_two_processes_share_their_gradients(world: Path, tmp_path: Path, name: str) -> None:
     """From one start the first process would end where it ends alone, if it did not learn from the
     other's samples."""
     module, _ = configurations(world)[name]
     out = world / "all"
     text = {
+        "base": "stills = 2\n",
         "stage1": f'base = "{out}/base/{NETWORK}"\nevery = 2\n',
         "content": f'model = "{out}/stage1/{NETWORK}"\nmotion = "{out}/motion/{ADAPTER}"\n',
     }[name]
     text += PAIR.format(out=tmp_path / "pair", root=world)
+    if name == "base":
+        model = (world / "all.toml").read_text().partition("[model]")[2].partition("[base]")[0]
+        text += f"[model]{model}"
     (tmp_path / "pair.toml").write_text(text)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     command += ["--master-port", "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0"]
-    recipe = {"stage1": "clips_stage1", "content": "clips_content_lora"}[name]
-    command += ["-m", f"multiplane.recipes.{recipe}", str(tmp_path / "pair.toml")]
+    command += ["-m", module.__name__, str(tmp_path / "pair.toml")]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     together = checkpoint.load(tmp_path / "pair" / "step-0000003")["model"]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from multiplane.core.pixels import to_float
 from multiplane.evaluation.assets import ReferenceAssets
 from multiplane.evaluation.judges import Features
+from multiplane.evaluation.prompts import SETS, FixedPrompt
 from multiplane.evaluation.retrieval import Vectors, described, looks
 from multiplane.evaluation.sheets import evenly
 
@@ -30,17 +31,30 @@ def clip_vectors(clips: Sequence[NDArray[np.generic]], features: Features) -> Ve
     return found.reshape(len(clips), LOOKED_AT, -1)
 
 
-def named(assets: ReferenceAssets, vectors: Vectors, concepts: Sequence[str]) -> dict[str, Any]:
-    """The share of frames whose concept's drawing is among the five nearest; of real assets of the
-    same concepts, and by chance. vectors: (N, 3, D) of `clip_vectors`. Raises ValueError for a
-    concept that the gallery lacks."""
+def named(
+    assets: ReferenceAssets, vectors: Vectors, prompts: Sequence[FixedPrompt]
+) -> dict[str, Any]:
+    """Of all prompts and of each set: the share of frames whose concept's drawing is among the five
+    nearest, of real assets of the same concepts, and by chance. vectors: (N, 3, D) of
+    `clip_vectors`. Raises ValueError for a concept that the gallery lacks."""
     gallery = assets.gallery
+    concepts = [prompt.concept for prompt in prompts]
     asked = [concept for concept in concepts for _ in range(LOOKED_AT)]
+    made = gallery.hits(vectors.reshape(len(asked), -1), asked, TOP).reshape(-1, LOOKED_AT)
+    real = gallery.hits(assets.real_vectors(concepts), concepts, TOP)
+    sets = np.array([prompt.set for prompt in prompts])
+
+    def rates(chosen: NDArray[np.bool_]) -> dict[str, float]:
+        return {
+            "clips": int(chosen.sum()),
+            "top5": float(made[chosen].mean()),
+            "ceiling": float(real[chosen].mean()),
+            "floor": gallery.floor(TOP),
+        }
+
     return {
-        "frames": len(asked),
-        "top5": float(gallery.hits(vectors.reshape(len(asked), -1), asked, TOP).mean()),
-        "ceiling": float(gallery.hits(assets.real_vectors(concepts), concepts, TOP).mean()),
-        "floor": gallery.floor(TOP),
+        "all": rates(np.ones(len(sets), bool)),
+        **{each: rates(sets == each) for each in SETS if (sets == each).any()},
     }
 
 

@@ -202,7 +202,7 @@ def _clips(figures: Figures) -> Iterator[str]:
         if "foreground" in row:
             told.insert(0, f"mask iou {mean(row['foreground']['mask iou'])}")
         if "named" in row:
-            found = row["named"]
+            found = row["named"]["all"]
             told.insert(0, f"top-5 {found['top5']:.1%} of frames (real {found['ceiling']:.1%})")
         if row.get("likeness"):
             alike = row["likeness"]

@@ -139,7 +139,7 @@ MEASURED: tuple[Measure, ...] = (
     Measure("inpainting", "kept part unchanged", "kept part unchanged", "%", "more"),
     Measure("inpainting", "seam, made/mean", "seam"),
     Measure("clips", "frames", "frames", 0, "more"),
-    Measure("clips", "*/named/top5", "{}: top-5 of frames", "%", "more"),
+    Measure("clips", "*/named/*/top5", "{}: top-5 of frames, {} prompts", "%", "more"),
     Measure("clips", "*/likeness/first to last", "{}: likeness of first and last frame", 3, "more"),
     Measure("clips", "*/foreground/mask iou/mean", "{}: mask IoU", 3, "more"),
     Measure("clips", "*/before, psnr/mean", "{}: before, dB", 1, "more"),

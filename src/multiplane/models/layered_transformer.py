@@ -58,7 +58,7 @@ class LayeredTransformerConfig:
             )
 
     @property
-    def frames(self) -> FrameLayersConfig:
+    def frame_config(self) -> FrameLayersConfig:
         """Of the frame layers that stand in such a network."""
         return FrameLayersConfig(self.width, self.depth, self.head_channels, self.max_frequency)
 
@@ -163,6 +163,7 @@ class LayeredTransformer(nn.Module):
     def __init__(self, config: LayeredTransformerConfig) -> None:
         super().__init__()
         self.config = config
+        self.gates: dict[str, Tensor] = {}  # (B,) or (1,) each, of adapters (`models.lora`)
         width = config.width
         self.picture_in = nn.Linear(config.channels, width)
         self.text_in = nn.Linear(config.text_channels, width)
@@ -173,7 +174,7 @@ class LayeredTransformer(nn.Module):
         self.time = TimeEmbedding(width)
         self.to_modulation = nn.Linear(width, 6 * width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.frames = FrameLayers(config.frames) if config.frame_layers else None
+        self.frames = FrameLayers(config.frame_config) if config.frame_layers else None
         self.final_modulation = nn.Linear(width, 2 * width)
         self.picture_out = nn.Linear(width, config.channels)
         nn.init.normal_(self.roles.weight, std=0.02)
@@ -191,13 +192,14 @@ class LayeredTransformer(nn.Module):
         """Put frame layers into a network of stills, whose stills stay the same to the bit; None:
         new ones, which change nothing yet. Returns them. Raises ValueError where they are of
         another network."""
-        layers = FrameLayers(self.config.frames) if layers is None else layers
-        if layers.config != self.config.frames:
+        wanted = self.config.frame_config
+        layers = FrameLayers(wanted) if layers is None else layers
+        if layers.config != wanted:
             raise ValueError(
-                f"frame layers of {layers.config} do not fit a network that needs "
-                f"{self.config.frames}"
+                f"frame layers of {layers.config} do not fit a network that needs {wanted}"
             )
         self.frames = layers.to(self.picture_in.weight.device)
+        self.config = replace(self.config, frame_layers=True)
         return layers
 
     def _positions(
@@ -245,21 +247,28 @@ class LayeredTransformer(nn.Module):
         """noisy: (B, P, F, C, h, w) wanted tokens at time t, given tokens (almost) clean.
         t: (B,) in 0..1, 1 = data. text: (B, P, T, text_channels) token states, zero past the
         prompt. has_text: (B, P, T) bool. given: (B, P, F, h, w) bool. clean_time: (B,) time of the
-        given tokens, 1 by default. Returns the clean tokens, shaped like `noisy`."""
+        given tokens, 1 by default. Returns the clean tokens, shaped like `noisy`. Raises ValueError
+        for an adapter's gate of another batch."""
         if clean_time is None:
             clean_time = torch.ones_like(t)
+        for name, gate in self.gates.items():
+            if len(gate) not in (1, len(noisy)):
+                raise ValueError(
+                    f"the gate of adapter {name!r} is for {len(gate)} samples, the batch has "
+                    f"{len(noisy)}: give one number for all or one for each"
+                )
         layers, frames = self.frames, layout.frames
         if layers is None or frames == 1:
             return self._predict(noisy, t, text, has_text, given, layout, clean_time)
         angles = layers.angles(frames, layout.stride, noisy.device)
+        waves = angles.cos(), angles.sin()
         modulation = layers.modulation(self.time(t))
 
         def across(index: int, tokens: Tensor) -> Tensor:
             """Between two blocks, tokens (B * F, P, L, D)."""
-            planes, dtype = tokens.shape[1], tokens.dtype
+            planes = tokens.shape[1]
             clips = rearrange(tokens, "(b f) p l d -> b f (p l) d", f=frames)
-            waves = angles.cos().to(dtype), angles.sin().to(dtype)
-            clips = layers.layers[index](clips, modulation.to(dtype), *waves)
+            clips = layers.layers[index](clips, modulation.to(tokens.dtype), *waves)
             return rearrange(clips, "b f (p l) d -> (b f) p l d", p=planes)
 
         pictures, shown = (rearrange(x, "b p f ... -> (b f) p 1 ...") for x in (noisy, given))

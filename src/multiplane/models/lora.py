@@ -79,13 +79,12 @@ class LowRank(nn.Module):
 
 
 class AdaptedLinear(nn.Module):
-    """A linear layer with adapters beside it. gates: (B,) by name, shared by all layers of the
-    network; an adapter without a gate counts in full."""
+    """A linear layer with adapters beside it. gates: the network's, (B,) or (1,) by name; an
+    adapter without a gate counts in full."""
 
-    def __init__(self, base: nn.Linear, parts: int, gates: dict[str, Tensor]) -> None:
+    def __init__(self, base: nn.Linear, gates: dict[str, Tensor]) -> None:
         super().__init__()
         self.base = base
-        self.parts = parts
         self.adapters = nn.ModuleDict()
         self.gates = gates
 
@@ -111,16 +110,15 @@ def _place(network: LayeredTransformer, index: int, name: str) -> tuple[nn.Modul
     if not name.startswith("frame_"):
         return network.blocks[index], name
     if network.frames is None:
-        raise ValueError(f"no layer {name!r}: this network has no frame layers")
+        raise ValueError(
+            f"no layer {name!r}: this network has no frame layers; set frame_layers = true in its "
+            f"[model], or name others of {', '.join(PARTS)}"
+        )
     return network.frames.layers[index], name.removeprefix("frame_")
 
 
 def _adapted(network: LayeredTransformer) -> Iterable[AdaptedLinear]:
     return (module for module in network.modules() if isinstance(module, AdaptedLinear))
-
-
-def _gates(network: LayeredTransformer) -> dict[str, Tensor]:
-    return next((layer.gates for layer in _adapted(network)), {})
 
 
 def adapter_names(network: LayeredTransformer) -> list[str]:
@@ -129,31 +127,33 @@ def adapter_names(network: LayeredTransformer) -> list[str]:
 
 
 def add_lora(network: LayeredTransformer, name: str, config: LoRAConfig) -> None:
-    """Put a new adapter beside the chosen layers of the chosen blocks. Raises ValueError for a name
-    taken or a block that is not there."""
+    """Put a new adapter beside the chosen layers of the chosen blocks. Raises ValueError, and
+    changes nothing, for a name taken or a block or layer that is not there."""
     if name in adapter_names(network):
         raise ValueError(f"the network has an adapter {name!r} already: remove_lora it first")
     blocks: Sequence[int] = config.blocks or range(len(network.blocks))
     if beyond := [index for index in blocks if not 0 <= index < len(network.blocks)]:
         raise ValueError(f"no block {beyond[0]}: the network has {len(network.blocks)}")
-    gates = _gates(network)
-    for index in blocks:
-        for name_in_block in config.layers:
-            owner, place = _place(network, index, name_in_block)
-            layer, parts = getattr(owner, place), PARTS[name_in_block]
-            if isinstance(layer, nn.Linear):
-                layer = AdaptedLinear(layer, parts, gates)
-                setattr(owner, place, layer)
-            inner, outer = layer.base.in_features, layer.base.out_features
-            adapter = LowRank(inner, outer, config, parts)
-            layer.adapters[name] = adapter.to(layer.base.weight.device)
+    places = [
+        (*_place(network, index, layer), PARTS[layer])
+        for index in blocks
+        for layer in config.layers
+    ]
+    for owner, place, parts in places:
+        layer = getattr(owner, place)
+        if isinstance(layer, nn.Linear):
+            layer = AdaptedLinear(layer, network.gates)
+            setattr(owner, place, layer)
+        inner, outer = layer.base.in_features, layer.base.out_features
+        adapter = LowRank(inner, outer, config, parts)
+        layer.adapters[name] = adapter.to(layer.base.weight.device)
 
 
 def remove_lora(network: LayeredTransformer, name: str) -> None:
     """Take an adapter out; the last one leaves plain linear layers. Raises KeyError."""
     if name not in adapter_names(network):
         raise KeyError(f"no adapter {name!r}; the network has {adapter_names(network)}")
-    _gates(network).pop(name, None)
+    network.gates.pop(name, None)
     for owner in [*network.modules()]:
         for place, layer in [*owner.named_children()]:
             if isinstance(layer, AdaptedLinear) and name in layer.adapters:
@@ -162,23 +162,10 @@ def remove_lora(network: LayeredTransformer, name: str) -> None:
                     setattr(owner, place, layer.base)
 
 
-def merge_lora(network: LayeredTransformer, name: str) -> None:
-    """Add the adapter into the weights it stands beside, in full, and take it out. What is left is
-    as quick as the network without it. Raises KeyError."""
-    if name not in adapter_names(network):
-        raise KeyError(f"no adapter {name!r}; the network has {adapter_names(network)}")
-    with torch.no_grad():
-        for layer in _adapted(network):
-            if name in layer.adapters:
-                adapter = layer.adapters[name]
-                assert isinstance(adapter, LowRank)
-                layer.base.weight += adapter.product().to(layer.base.weight)
-    remove_lora(network, name)
-
-
 def set_gate(network: LayeredTransformer, name: str, gate: Tensor) -> None:
-    """How much the adapter counts in each sample of the next batches: (B,), 0 off, 1 in full."""
-    _gates(network)[name] = gate
+    """How much the adapter counts in each sample of the next batches: (B,), or (1,) for all of
+    them; 0 off, 1 in full."""
+    network.gates[name] = gate
 
 
 def lora_state(network: LayeredTransformer, name: str) -> dict[str, Tensor]:
@@ -191,17 +178,10 @@ def lora_state(network: LayeredTransformer, name: str) -> dict[str, Tensor]:
     }
 
 
-def save_lora(
-    network: LayeredTransformer,
-    name: str,
-    config: LoRAConfig,
-    folder: Path,
-    dtype: torch.dtype | None = None,
-) -> None:
-    """Write the adapter with its rank and alpha, so that nobody has to guess its scale. dtype: of
-    the file; None keeps the adapter's own."""
+def save_lora(network: LayeredTransformer, name: str, config: LoRAConfig, folder: Path) -> None:
+    """Write the adapter with its rank and alpha, so that nobody has to guess its scale."""
     state = {
-        key: value.detach().to("cpu", dtype).contiguous()
+        key: value.detach().to("cpu").contiguous()
         for key, value in lora_state(network, name).items()
     }
     write_tensors(state, folder / WEIGHTS)
@@ -209,19 +189,13 @@ def save_lora(
         partial.write_text(json.dumps(to_table(config), indent=2) + "\n", encoding="utf-8")
 
 
-def load_lora(
-    network: LayeredTransformer, name: str, folder: Path, wanted: LoRAConfig | None = None
-) -> None:
-    """Add the adapter of a folder written by `save_lora`. wanted: what it must be; None takes any.
-    Raises FileNotFoundError, or ValueError where it does not fit."""
+def load_lora(network: LayeredTransformer, name: str, folder: Path) -> None:
+    """Add the adapter of a folder written by `save_lora`. Raises FileNotFoundError, or ValueError
+    where it does not fit."""
     path = folder / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no {CONFIG}: point at a folder of save_lora")
     config = from_table(LoRAConfig, json.loads(path.read_text(encoding="utf-8")), str(path))
-    if wanted not in (None, config):
-        raise ValueError(
-            f"{folder} holds an adapter of {config}, not of {wanted}: ask for its configuration"
-        )
     saved = read_tensors(folder / WEIGHTS)
     add_lora(network, name, config)
     own = lora_state(network, name)

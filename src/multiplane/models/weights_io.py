@@ -79,7 +79,8 @@ def load_wanted(kind: Callable[[Any], N], config: Any, folder: Path) -> N:
     network: Any = load_network(kind, type(config), folder)
     if network.config != config:
         raise ValueError(
-            f"{folder} holds {network.config}, not {config}: give [model] as it has it"
+            f"{folder} holds {network.config}, not {config}: start from a folder of that "
+            "configuration, or change yours to its"
         )
     return network.train()
 

@@ -31,8 +31,8 @@ from multiplane.training.run import RunConfig
 @dataclass(frozen=True)
 class Config:
     """photographs, plain: shares of clips without an object, and with one before a plain colour.
-    given_frames: share of clips of which some frames are given. stills: share of the steps, the
-    first ones, on single frames, as many as there are in the clips of a step."""
+    given_frames: share of clips of which some frames are given. stills: the first steps, on single
+    frames, as many as there are in the clips of a step."""
 
     run: RunConfig
     data: ClipTraining
@@ -42,18 +42,18 @@ class Config:
     photographs: float = 0.5
     plain: float = 0.0
     given_frames: float = 0.3
-    stills: float = 0.0
+    stills: int = 0
 
     def __post_init__(self) -> None:
         check_flat(self.photographs, self.plain, self.stills)
 
 
-def check_flat(photographs: float, plain: float, stills: float) -> None:
-    """Raises ValueError where these are no shares, or the first two more than all clips."""
-    if min(photographs, plain, stills) < 0 or max(photographs + plain, stills) > 1:
+def check_flat(photographs: float, plain: float, stills: int) -> None:
+    """Raises ValueError where there are fewer than none, or the shares are more than all clips."""
+    if min(photographs, plain, stills) < 0 or photographs + plain > 1:
         raise ValueError(
-            "photographs, plain and stills are shares of 0 or more, the last and the sum of the "
-            f"first two at most 1; got {photographs}, {plain} and {stills}"
+            "photographs and plain are shares of 0 or more, together at most 1, and stills a "
+            f"number of steps; got {photographs}, {plain} and {stills}"
         )
 
 
@@ -96,13 +96,14 @@ def train(config: Config, stage: ClipStage | None = None) -> None:
     where that is read already."""
     torch.manual_seed(config.run.seed)  # the initial weights
     denoiser = LayeredTransformer(config.model)
-    run, stage = begin(config.run, config.data, to_table(config), denoiser, stage)
+    idle = config.stills > 0 and config.model.frame_layers  # frame layers, on stills
+    run, stage = begin(config.run, config.data, to_table(config), denoiser, stage, idle)
     pool, heldout = stage.pool("train"), stage.pool("heldout")
 
     def loss_of_step(
         model: nn.Module, step: int, generator: torch.Generator
     ) -> tuple[Tensor, dict[str, float]]:
-        if step < config.stills * config.run.steps:
+        if step < config.stills:
             batch = pool.draw_stills(config.data.batch * pool.foreground.shape[1], generator)
         else:
             batch = pool.draw(config.data.batch, generator)

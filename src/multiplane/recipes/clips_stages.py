@@ -28,7 +28,7 @@ from multiplane.evaluation.clips import alpha_figures, film_strip, plane_figures
 from multiplane.io.atomic import replacing
 from multiplane.models.layered_transformer import LayeredTransformer, LayeredTransformerConfig
 from multiplane.models.lora import LoRAConfig, load_lora, set_gate
-from multiplane.models.weights_io import CONFIG
+from multiplane.models.weights_io import CONFIG, load_wanted
 from multiplane.recipes import clips_base, clips_content_lora, clips_motion_lora, clips_stage1
 from multiplane.recipes.command import path_argument
 from multiplane.training.clip_stage import ADAPTER, NETWORK, ClipStage, load_denoiser
@@ -81,7 +81,7 @@ class Config:
     content_lora: LoRAConfig = field(default_factory=lambda: LoRAConfig(rank=32, alpha=32.0))
     photographs: float = 0.5
     plain: float = 0.0
-    stills: float = 0.0
+    stills: int = 0
     every: int = 6
     pictures: float = 0.75
     coarse: CoarseConfig = field(default_factory=CoarseConfig)
@@ -91,6 +91,7 @@ class Config:
     def __post_init__(self) -> None:
         if unknown := sorted(set(self.ablations) - {"video only", "no gate"}):
             raise ValueError(f"no ablation {unknown[0]!r}: there are 'video only', 'no gate'")
+        clips_base.check_flat(self.photographs, self.plain, self.stills)
 
 
 def common(config: Config, name: str, stage: Stage) -> tuple[RunConfig, ClipTraining]:
@@ -126,9 +127,17 @@ def train_all(config: Config, stage: ClipStage) -> None:
     """Every stage that is not there yet."""
     if not (config.out / "base" / NETWORK / CONFIG).is_file():
         run, data = common(config, "base", config.base)
-        flat = {"photographs": config.photographs, "plain": config.plain, "stills": config.stills}
-        clips_base.train(clips_base.Config(run, data, config.model, **flat), stage)
+        wanted = clips_base.Config(
+            run,
+            data,
+            config.model,
+            photographs=config.photographs,
+            plain=config.plain,
+            stills=config.stills,
+        )
+        clips_base.train(wanted, stage)
     base = config.out / "base" / NETWORK
+    load_wanted(LayeredTransformer, config.model, base)  # else what stands is of another network
     if not (config.out / "stage1" / NETWORK / CONFIG).is_file():
         run, data = common(config, "stage1", config.stage1)
         wanted = clips_stage1.Config(run, data, base, config.every, config.coarse)

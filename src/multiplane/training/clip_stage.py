@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from multiplane.models.layered_transformer import LayeredTransformer, LayeredTransformerConfig
-from multiplane.models.lora import LoRAConfig, add_lora, load_lora
+from multiplane.models.lora import LoRAConfig, add_lora
 from multiplane.models.patches import PixelPatches, PixelPatchesConfig
 from multiplane.models.text_encoder import TextEncoder
 from multiplane.models.weights_io import load_network
@@ -47,21 +47,11 @@ def train_only(network: nn.Module, chosen: Callable[[str], bool]) -> int:
     return total
 
 
-def new_adapter(
-    network: LayeredTransformer,
-    name: str,
-    config: LoRAConfig,
-    seed: int,
-    start: Path | None = None,
-) -> None:
-    """Put an adapter into `network`, its initial weights drawn from `seed`, or read from `start`, a
-    folder of `save_lora`; it alone trains. Raises FileNotFoundError, or ValueError where that one
-    is of another configuration or does not fit."""
+def new_adapter(network: LayeredTransformer, name: str, config: LoRAConfig, seed: int) -> None:
+    """Put an adapter into `network`, its initial weights drawn from `seed`; it alone trains. Raises
+    ValueError as `add_lora`."""
     torch.manual_seed(seed)
-    if start is None:
-        add_lora(network, name, config)
-    else:
-        load_lora(network, name, start, config)
+    add_lora(network, name, config)
     train_only(network, lambda parameter: f".adapters.{name}." in parameter)
 
 
@@ -71,12 +61,13 @@ def begin(
     settings: Mapping[str, Any],
     denoiser: LayeredTransformer,
     stage: ClipStage | None,
+    some_idle: bool = False,
 ) -> tuple[TrainingRun, ClipStage]:
     """The run of a stage and its data. settings: its whole configuration. stage: the data, where it
-    is read already."""
+    is read already. some_idle: see `TrainingRun`."""
     if run.compile:
         compile_parts(*denoiser.hidden)
-    training = TrainingRun(run, denoiser, denoiser.hidden, settings)
+    training = TrainingRun(run, denoiser, denoiser.hidden, settings, some_idle=some_idle)
     return training, stage or ClipStage(data, denoiser.config, training.device)
 
 

@@ -68,7 +68,8 @@ def compile_parts(*modules: nn.Module) -> None:
 class TrainingRun:
     """One recipe's training state. `model` trains; `hidden` is the part that Muon updates;
     settings: the whole configuration, kept in every checkpoint. adversary: learns after the model
-    in every step that asked it.
+    in every step that asked it. some_idle: in some steps parameters that train have no part, which
+    several processes must know.
 
     Goes on from the newest checkpoint in `config.out`; raises ValueError where that one does not
     fit the model."""
@@ -80,13 +81,16 @@ class TrainingRun:
         hidden: nn.Module,
         settings: Mapping[str, Any],
         adversary: Adversary | None = None,
+        some_idle: bool = False,
     ) -> None:
-        from accelerate import Accelerator
+        from accelerate import Accelerator, DistributedDataParallelKwargs
 
         self.config = config
         self.settings = dict(settings)
         self.accelerator = Accelerator(
-            mixed_precision=config.precision, cpu=not torch.cuda.is_available()
+            mixed_precision=config.precision,
+            cpu=not torch.cuda.is_available(),
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=some_idle)],
         )
         self.bare = model
         optimizers = make_optimizers(model, hidden, config.matrix_rate, config.other_rate)

@@ -57,7 +57,7 @@ def run(bench: Bench) -> dict[str, Any]:
     vectors = clip_vectors(fronts, bench.judges.features)
     figures["from words"] = {
         **figures_of(words),
-        "named": named(bench.assets, vectors, [prompt.concept for prompt in chosen]),
+        "named": named(bench.assets, vectors, chosen),
         "likeness": staying(vectors),
     }
     title = "Clips from words: composite and foreground"
