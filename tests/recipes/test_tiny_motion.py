@@ -1,4 +1,4 @@
-"""The adapter that makes clips: it trains, resumes exactly, and leaves the stills alone."""
+"""The frame layers that make clips: they train, resume exactly, and leave the stills alone."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ import torch
 
 from multiplane.core.config import from_table, read_config, to_table
 from multiplane.core.request import Task
+from multiplane.models.frame_attention import FrameLayers, FrameLayersConfig
 from multiplane.models.layered_transformer import LayeredTransformer
 from multiplane.models.rgba_autoencoder import RGBAAutoencoder
 from multiplane.models.text_encoder import TextEncoder, write_quantized
-from multiplane.models.weights_io import read_tensors
+from multiplane.models.weights_io import read_tensors, save_network
 from multiplane.pipelines.tiny import MOTION, TinyDefaults, TinyFamily, TinyPipeline
 from multiplane.recipes.tiny_motion import Config, main
 from multiplane.recipes.tiny_motion_export import export
@@ -41,10 +42,6 @@ sample_every = 100
 shards = "{root}/shards"
 size = 32
 background_size = 40
-[lora]
-rank = 4
-alpha = 4.0
-layers = ["qkv", "out", "up", "down"]
 [rows]
 "-> foreground" = 0.5
 "composite -> foreground background" = 0.5
@@ -88,7 +85,7 @@ def train(root: Path, name: str, steps: int, text: str = CONFIG) -> Path:
     return root / name
 
 
-def test_it_trains_the_adapter_alone_and_goes_on_exactly_where_it_stopped(world: Path) -> None:
+def test_it_trains_the_frame_layers_alone_and_goes_on_exactly_where_it_stopped(world: Path) -> None:
     whole, part = train(world, "whole", 4), world / "part"
     part.mkdir()
     for kept in (whole / "step-0000002",):
@@ -96,31 +93,34 @@ def test_it_trains_the_adapter_alone_and_goes_on_exactly_where_it_stopped(world:
     train(world, "part", 4)
     first, second = (checkpoint.load(run / "step-0000004") for run in (whole, part))
     stills = TinyPipeline.from_pretrained(world / "stills").denoiser.state_dict()
-    moved = 0
+    moved = set()
     for name, value in first["model"].items():
         assert torch.equal(value, second["model"][name]), name
-        if ".adapters." in name:
-            moved += int(".up." in name.partition(".adapters.")[2] and bool(value.any()))
+        if name.startswith("frames."):
+            moved |= {name} if ".out." in name and bool(value.any()) else set()
         else:
-            assert torch.equal(value, stills[name.replace(".base.", ".")]), name
-    assert moved == 2 * (3 + 1 + 2 + 1)
+            assert torch.equal(value, stills[name]), name
+    assert len(moved) == DENOISER.depth
     log = [json.loads(line) for line in (whole / "log.jsonl").read_text().splitlines()]
     assert any("heldout -> foreground" in record for record in log)
     assert (whole / "sheet-000004.png").exists()
 
 
-def test_it_goes_on_from_another_adapter(world: Path) -> None:
-    first = train(world, "first", 2) / "adapter"
-    more = train(world, "more", 2, f'start = "{first}"\n' + CONFIG) / "adapter"
-    again, other = (read_tensors(folder / "adapter.safetensors") for folder in (first, more))
-    down = [name for name in again if ".down." in name]
-    assert down
+def test_it_goes_on_from_other_frame_layers(world: Path) -> None:
+    first = train(world, "first", 2) / MOTION
+    more = train(world, "more", 2, f'start = "{first}"\n' + CONFIG) / MOTION
+    file = "diffusion_pytorch_model.safetensors"
+    again, other = (read_tensors(folder / file) for folder in (first, more))
+    names = [name for name in again if name.endswith("qkv.weight")]
+    assert names
     # In two small steps the weights cannot have come as far as from another draw of them.
-    distance = sum(float((again[name] - other[name]).abs().mean()) for name in down)
-    assert 0 < distance < 0.2 * sum(float(again[name].abs().mean()) for name in down)
-    misfit = f'start = "{first}"\n' + CONFIG.replace("rank = 4", "rank = 3")
-    with pytest.raises(ValueError, match="holds an adapter of"):
-        train(world, "misfit", 2, misfit)
+    distance = sum(float((again[name] - other[name]).abs().mean()) for name in names)
+    assert 0 < distance < 0.2 * sum(float(again[name].abs().mean()) for name in names)
+    misfit = world / "misfit_layers"
+    layers = FrameLayersConfig(16, 1, 16)
+    save_network(FrameLayers(layers), misfit, to_table(layers))
+    with pytest.raises(ValueError, match=r"misfit_layers holds .* change yours to its"):
+        train(world, "misfit", 2, f'start = "{misfit}"\n' + CONFIG)
 
 
 def test_the_exported_folder_makes_clips_and_the_same_stills(world: Path) -> None:
@@ -140,8 +140,11 @@ def test_the_exported_folder_makes_clips_and_the_same_stills(world: Path) -> Non
     for part in ("denoiser", "autoencoder"):
         file = f"{part}/diffusion_pytorch_model.safetensors"
         assert (world / "out" / file).read_bytes() == (world / "stills" / file).read_bytes()
-    assert (world / "out" / MOTION / "adapter.safetensors").is_file()
-    assert family.pipeline.clip_denoiser is not None
+    made, trained = (
+        read_tensors(folder / MOTION / "diffusion_pytorch_model.safetensors")
+        for folder in (world / "out", run)
+    )
+    assert all(torch.equal(made[name], trained[name]) for name in trained)
 
 
 def test_without_a_checkpoint_it_says_what_to_do(tmp_path: Path) -> None:
@@ -149,8 +152,7 @@ def test_without_a_checkpoint_it_says_what_to_do(tmp_path: Path) -> None:
         export(tmp_path / "nothing", tmp_path / "out", "1", 16, 3.0)
 
 
-@pytest.mark.parametrize("name", ["tiny_motion", "tiny_motion_more"])
-def test_the_shipped_configurations_read_and_survive_their_checkpoint_table(name: str) -> None:
-    path = Path(__file__).parents[2] / f"src/multiplane/recipes/configs/{name}.toml"
+def test_the_shipped_configuration_reads_and_survives_its_checkpoint_table() -> None:
+    path = Path(__file__).parents[2] / "src/multiplane/recipes/configs/tiny_motion.toml"
     config = read_config(Config, path)
     assert from_table(Config, json.loads(json.dumps(to_table(config)))) == config

@@ -1,13 +1,12 @@
-"""Teach `tiny` to move: an adapter that makes clips of its stills.
+"""Teach `tiny` to move: frame layers that make clips of its stills.
 
     python -m multiplane.recipes.tiny_motion config.toml
     torchrun --nproc-per-node N -m multiplane.recipes.tiny_motion config.toml
 
-The network of the stills is frozen. A clip is one sequence: every token of every plane and frame
-attends to all, and the frame axis of the rotary code, which a still never uses, tells frames apart.
-Low-rank adapters on every block learn what moves and how; stills are made without them, so they
-stay what they were, to the bit. What moves is class A stills over panning photographs
-(`multiplane.training.moving_scenes`).
+The network of the stills is frozen and sees each frame by itself; after each of its blocks a layer
+lets the frames look at one another (`models.frame_attention`) and learns what moves and how. Stills
+pass these layers by, so they stay what they were, to the bit. What moves is class A stills over
+panning photographs (`multiplane.training.moving_scenes`).
 """
 
 from __future__ import annotations
@@ -23,12 +22,13 @@ from torch import Tensor, nn
 
 from multiplane.core.config import read_config, to_table
 from multiplane.data.clip_motion import ClipMotion
+from multiplane.models.frame_attention import FrameLayers
 from multiplane.models.layered_transformer import LayeredTransformer
-from multiplane.models.lora import LoRAConfig, save_lora
+from multiplane.models.weights_io import load_wanted, save_network
 from multiplane.pipelines.tiny import MOTION, PlaneInput, TinyPipeline
 from multiplane.recipes.command import path_argument
 from multiplane.recipes.tiny import draw_row
-from multiplane.training.clip_stage import ADAPTER, new_adapter
+from multiplane.training.clip_stage import train_only
 from multiplane.training.feed import FeedConfig, load_feed
 from multiplane.training.losses import logit_normal_times
 from multiplane.training.moving_scenes import (
@@ -56,9 +56,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Config:
-    """weights: folder of `tiny`'s weights for stills. start: folder of an adapter to go on from, as
-    one made for other weights; None begins with one that does nothing. rows: weight of each row of
-    the task table. parts: the kinds of samples. first: share of steps with the first frames given.
+    """weights: folder of `tiny`'s weights for stills. start: folder of frame layers to go on from,
+    as of other weights; None begins with some that do nothing. rows: weight of each row of the task
+    table. parts: the kinds of samples. first: share of steps with the first frames given.
     shared_noise: see `models.sampling.clip_noise`. prompts: of the sample sheets, "a over b" for a
     scene; frames: of their clips. drop_all_text, drop_one_text: see `drop_text`. heldout: clips of
     each row in the held-out losses."""
@@ -70,9 +70,6 @@ class Config:
     parts: tuple[Part, ...]
     prompts: tuple[str, ...]
     start: Path | None = None
-    lora: LoRAConfig = field(
-        default_factory=lambda: LoRAConfig(32, 32.0, layers=("qkv", "out", "up", "down"))
-    )
     motion: ClipMotion = field(default_factory=ClipMotion)
     noise: NoiseConfig = field(default_factory=NoiseConfig)
     first: float = 0.3
@@ -105,15 +102,20 @@ def clip_sheet(
 
 
 def main(path: Path) -> None:
-    """Train to `run.steps` and write the averaged adapter to `run.out`/adapter."""
+    """Train to `run.steps` and write the averaged frame layers to `run.out`/motion."""
     config = read_config(Config, path)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     pipeline = TinyPipeline.from_pretrained(config.weights, torch.bfloat16)
-    denoiser = pipeline.denoiser.train().requires_grad_(False)
-    new_adapter(denoiser, MOTION, config.lora, config.run.seed, config.start)
+    denoiser = pipeline.denoiser
+    torch.manual_seed(config.run.seed)  # the initial weights
+    layers = None
+    if config.start is not None:
+        layers = load_wanted(FrameLayers, denoiser.config.frame_config, config.start)
+    frames = denoiser.add_frames(layers)
+    train_only(denoiser.train(), lambda name: name.startswith("frames."))
     if config.run.compile:
-        compile_parts(*denoiser.blocks)
-    run = TrainingRun(config.run, denoiser, denoiser.blocks, to_table(config))
+        compile_parts(*denoiser.hidden)
+    run = TrainingRun(config.run, denoiser, frames.layers, to_table(config))
     pipeline.to(run.device)
     train, heldout = (
         ClipRowFeed(MovingScenes(feed, config.motion), prompts, pipeline.autoencoder)
@@ -162,7 +164,6 @@ def main(path: Path) -> None:
     def sample(step: int) -> dict[str, float]:
         clip_maker = replace(
             pipeline,
-            clip_denoiser=denoiser,
             defaults=replace(
                 pipeline.defaults, max_frames=config.frames, shared_noise=config.shared_noise
             ),
@@ -181,7 +182,7 @@ def main(path: Path) -> None:
     run.train(loss_of_step, sample)
     if run.accelerator.is_main_process:
         run.ema.copy_to(denoiser)
-        save_lora(denoiser, MOTION, config.lora, config.run.out / ADAPTER, torch.float16)
+        save_network(frames, config.run.out / MOTION, to_table(frames.config), torch.float16)
 
 
 if __name__ == "__main__":

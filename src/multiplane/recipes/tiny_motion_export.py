@@ -1,6 +1,6 @@
-"""Put the adapter that makes clips beside the weights it was trained on, as one folder of weights.
+"""Put the frame layers beside the weights they were trained on, as one folder of weights.
 
-    python -m multiplane.recipes.tiny_motion_export RUN OUT --version 1.1 [--clip-guidance G ...]
+    python -m multiplane.recipes.tiny_motion_export RUN OUT --version 1.3 [--clip-guidance G ...]
 
 RUN is the output folder of `multiplane.recipes.tiny_motion`. The networks of the stills are copied
 as they are, so stills stay what they were.
@@ -9,10 +9,8 @@ as they are, so stills stay what they were.
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import logging
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +18,7 @@ import torch
 
 from multiplane.core.config import from_table
 from multiplane.core.request import Task
-from multiplane.models.lora import add_lora, save_lora
-from multiplane.pipelines.tiny import MOTION, TinyDefaults, TinyPipeline
+from multiplane.pipelines.tiny import TinyDefaults, TinyPipeline
 from multiplane.recipes.tiny_motion import Config
 from multiplane.training import checkpoint
 from multiplane.training.rows import Row
@@ -37,7 +34,7 @@ def export(
     guidance: float,
     shared_noise: float | None = None,
 ) -> Path:
-    """Write `out` from the newest checkpoint's averaged adapter; returns that checkpoint. steps,
+    """Write `out` from the newest checkpoint's averaged layers; returns that checkpoint. steps,
     guidance: of clips, where a call names none. shared_noise: see `clip_noise`; more of it than in
     training, which None takes, holds shapes steadier. Raises FileNotFoundError without a
     checkpoint."""
@@ -50,9 +47,8 @@ def export(
     config = from_table(Config, meta["config"], str(path / checkpoint.META))
     state = checkpoint.load(path)
     stills = TinyPipeline.from_pretrained(config.weights, torch.float32)
-    trained = copy.deepcopy(stills.denoiser)
-    add_lora(trained, MOTION, config.lora)
-    trained.load_state_dict({**state["model"], **state["ema"]})
+    stills.denoiser.add_frames()
+    stills.denoiser.load_state_dict({**state["model"], **state["ema"]})
     rows = [Row.parse(text) for text, weight in config.rows.items() if weight > 0]
     stills.defaults = replace(
         stills.defaults,
@@ -63,9 +59,7 @@ def export(
         clip_guidance=guidance,
         shared_noise=config.shared_noise if shared_noise is None else shared_noise,
     )
-    with tempfile.TemporaryDirectory() as place:
-        save_lora(trained, MOTION, config.lora, Path(place), torch.float16)
-        stills.save_pretrained(out, config.weights / "text_encoder", Path(place))
+    stills.save_pretrained(out, config.weights / "text_encoder")
     logger.info("wrote %s from %s", out, path)
     return path
 

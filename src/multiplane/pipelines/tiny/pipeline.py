@@ -3,10 +3,9 @@ a `generator`, a callback."""
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,13 +14,12 @@ from torch import Tensor
 from multiplane.core.config import to_table
 from multiplane.io.atomic import replacing
 from multiplane.models.codecs import load_codec
+from multiplane.models.frame_attention import FrameLayers, FrameLayersConfig
 from multiplane.models.layered_transformer import (
     LayeredTransformer,
     LayeredTransformerConfig,
     PlaneLayout,
 )
-from multiplane.models.lora import WEIGHTS as ADAPTER_WEIGHTS
-from multiplane.models.lora import load_lora, merge_lora
 from multiplane.models.patches import PixelPatches
 from multiplane.models.planes import from_model, to_model
 from multiplane.models.precision import preferred_dtype
@@ -33,7 +31,8 @@ from multiplane.pipelines.tiny.defaults import OPAQUE, TinyDefaults, read_defaul
 from multiplane.pipelines.tiny.state import KnownState, PlaneInput
 
 INDEX = "model_index.json"
-MOTION = "motion"  # the adapter that makes clips, by this name and in this folder
+MOTION = "motion"  # the frame layers, which make clips, by this name and in this folder
+FRAME_LAYERS = ["multiplane", "FrameLayers"]
 
 StepCallback = Callable[[int, int, "Mapping[str, Tensor]"], None]
 
@@ -41,7 +40,7 @@ StepCallback = Callable[[int, int, "Mapping[str, Tensor]"], None]
 @dataclass
 class TinyPipeline:
     """Text encoder, autoencoder and denoiser, with their sampling defaults. dtype: of the networks'
-    arithmetic. clip_denoiser: makes several frames; None where the weights make stills alone. The
+    arithmetic. Weights that make clips have a denoiser with frame layers, which stills pass by. The
     networks may lie on any device; planes and noise come from and go to the CPU."""
 
     denoiser: LayeredTransformer
@@ -49,7 +48,6 @@ class TinyPipeline:
     text_encoder: TextEncoder
     defaults: TinyDefaults = field(default_factory=TinyDefaults)
     dtype: torch.dtype = torch.float32
-    clip_denoiser: LayeredTransformer | None = None
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, dtype: torch.dtype | None = None) -> TinyPipeline:
@@ -68,35 +66,33 @@ class TinyPipeline:
         table = json.loads(index.read_text(encoding="utf-8"))
         defaults = read_defaults(table, index)
         denoiser = load_network(LayeredTransformer, LayeredTransformerConfig, folder / "denoiser")
-        clip_denoiser = None
         if MOTION in table:
-            clip_denoiser = copy.deepcopy(denoiser)
-            load_lora(clip_denoiser, MOTION, folder / MOTION)
-            merge_lora(clip_denoiser, MOTION)
+            if table[MOTION] != FRAME_LAYERS:
+                raise ValueError(
+                    f"{index}: {MOTION!r} is {table[MOTION]}, not {FRAME_LAYERS} (versions 1.1 and "
+                    "1.2 had an adapter, which is no longer read): take it out of that file; what "
+                    "is left makes stills, and multiplane.recipes.tiny_motion trains frame layers "
+                    "for it"
+                )
+            denoiser.add_frames(load_network(FrameLayers, FrameLayersConfig, folder / MOTION))
         return cls(
             denoiser,
             load_codec(folder / "autoencoder"),
             TextEncoder.from_pretrained(folder / "text_encoder", denoiser.config.text_tokens),
             defaults,
             dtype or preferred_dtype(),
-            clip_denoiser,
         )
 
-    def save_pretrained(
-        self, folder: str | Path, text_encoder: Path, motion: Path | None = None
-    ) -> None:
-        """Write the diffusers-style folder, networks in float16. text_encoder, motion: folders of
-        the quantised text encoder and of the adapter that makes clips, copied byte for byte. Raises
-        ValueError where this pipeline makes clips and no adapter is given: it is merged here and
-        cannot be taken out again."""
-        if self.clip_denoiser is not None and motion is None:
-            raise ValueError(
-                f"these weights make clips: give motion, the folder of their adapter ({MOTION!r} "
-                "in the folder they came from), or set clip_denoiser to None to save stills alone"
-            )
+    def save_pretrained(self, folder: str | Path, text_encoder: Path) -> None:
+        """Write the diffusers-style folder, networks in float16, the frame layers in a folder of
+        their own. text_encoder: folder of the quantised text encoder, copied byte for byte."""
         folder = Path(folder)
         half = torch.float16
-        save_network(self.denoiser, folder / "denoiser", to_table(self.denoiser.config), half)
+        frames = self.denoiser.frames
+        table = to_table(replace(self.denoiser.config, frame_layers=False))
+        save_network(self.denoiser, folder / "denoiser", table, half, without="frames.")
+        if frames is not None:
+            save_network(frames, folder / MOTION, to_table(frames.config), half)
         save_network(
             self.autoencoder, folder / "autoencoder", to_table(self.autoencoder.config), half
         )
@@ -106,11 +102,9 @@ class TinyPipeline:
             "text_encoder": ["multiplane", "TextEncoder"],
             "autoencoder": ["multiplane", type(self.autoencoder).__name__],
             "denoiser": ["multiplane", "LayeredTransformer"],
-            **({MOTION: ["multiplane", "LoRA"]} if motion else {}),
+            **({MOTION: FRAME_LAYERS} if frames is not None else {}),
             "defaults": to_table(self.defaults),
         }
-        if motion:
-            copy_files(motion, folder / MOTION, (CONFIG, ADAPTER_WEIGHTS))
         with replacing(folder / INDEX) as partial:
             partial.write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
 
@@ -122,16 +116,14 @@ class TinyPipeline:
     def to(self, device: torch.device | str) -> TinyPipeline:
         """Move the networks; `self`."""
         device = torch.device(device)
-        networks = (self.denoiser, self.autoencoder, self.text_encoder, self.clip_denoiser)
-        for network in networks:
-            if network is not None:
-                network.to(device)
+        for network in (self.denoiser, self.autoencoder, self.text_encoder):
+            network.to(device)
         return self
 
     @property
     def max_frames(self) -> int:
         """The most frames of a clip; 1 where it makes stills alone."""
-        return 1 if self.clip_denoiser is None else self.defaults.max_frames
+        return 1 if self.denoiser.frames is None else self.defaults.max_frames
 
     @property
     def size(self) -> int:
@@ -241,15 +233,11 @@ class TinyPipeline:
             part[None].to(self.device) for part in self.text_encoder([one.prompt for one in inputs])
         )
         guided = guidance != 1.0 and bool(has_text.any())
-        denoiser = self.denoiser
-        if layout.frames > 1:
-            assert self.clip_denoiser is not None
-            denoiser = self.clip_denoiser
 
         def run(z: Tensor, t: float, shown: Tensor) -> Tensor:
             count = shown.shape[0]
             with self._autocast():
-                predicted = denoiser(
+                predicted = self.denoiser(
                     z.expand(count, *z.shape[1:]),
                     torch.full((count,), t, device=z.device),
                     text.expand(count, *text.shape[1:]),
