@@ -16,7 +16,7 @@ from PIL import Image
 import multiplane
 from multiplane.core.composite import composite_u8
 from multiplane.core.pixels import Pixels
-from multiplane.engine.result import GeneratedClip
+from multiplane.core.request import LayerRequest, Plane
 from multiplane.io.sheet import Cell, contact_sheet
 
 COLUMNS = 6
@@ -25,9 +25,11 @@ FRAMES = 16
 
 def frames_of(prompt: dict[str, str]) -> list[tuple[Pixels, Pixels]]:
     """(foreground, composite) of every frame."""
-    model = multiplane.load("tiny")
-    clip = model.generate(prompt["foreground"], prompt["background"], seed=0, frames=FRAMES)
-    assert isinstance(clip, GeneratedClip)
+    front, behind = (
+        Plane(wanted=True, prompt=prompt[role]) for role in ("foreground", "background")
+    )
+    request = LayerRequest((front,), behind, Plane(wanted=True), frames=FRAMES, model="tiny")
+    clip = multiplane.load("tiny").run_clip(request)
     made = []
     for frame in clip:
         layer = next(layer for layer in frame.leaves() if layer.role == "foreground")
