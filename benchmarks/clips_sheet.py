@@ -6,9 +6,7 @@ picked; foregrounds above, composites below, 16 frames there and back.
 
 from __future__ import annotations
 
-import json
 import sys
-from importlib import resources
 from pathlib import Path
 
 from PIL import Image
@@ -17,35 +15,35 @@ import multiplane
 from multiplane.core.composite import composite_u8
 from multiplane.core.pixels import Pixels
 from multiplane.core.request import LayerRequest, Plane
+from multiplane.engine import Model
+from multiplane.evaluation.prompts import FixedPrompt, fixed_prompts
 from multiplane.io.sheet import Cell, contact_sheet
 
 COLUMNS = 6
 FRAMES = 16
 
 
-def frames_of(prompt: dict[str, str]) -> list[tuple[Pixels, Pixels]]:
+def frames_of(model: Model, prompt: FixedPrompt) -> list[tuple[Pixels, Pixels]]:
     """(foreground, composite) of every frame."""
     front, behind = (
-        Plane(wanted=True, prompt=prompt[role]) for role in ("foreground", "background")
+        Plane(wanted=True, prompt=words) for words in (prompt.foreground, prompt.background)
     )
     request = LayerRequest((front,), behind, Plane(wanted=True), frames=FRAMES, model="tiny")
-    clip = multiplane.load("tiny").run_clip(request)
     made = []
-    for frame in clip:
+    for frame in model.run_clip(request):
         layer = next(layer for layer in frame.leaves() if layer.role == "foreground")
         made.append((layer.pixels, composite_u8(frame)))
     return made
 
 
 def main(out: Path) -> None:
-    table = resources.files("multiplane.evaluation") / "prompts.json"
-    prompts = json.loads(table.read_text(encoding="utf-8"))["train"][:COLUMNS]
-    clips = [frames_of(prompt) for prompt in prompts]
+    model, prompts = multiplane.load("tiny"), fixed_prompts()[:COLUMNS]
+    clips = [frames_of(model, prompt) for prompt in prompts]
     sheets = []
     for number in range(FRAMES):
         rows: list[list[Cell]] = [
             [
-                (clip[number][0], prompt["foreground"])
+                (clip[number][0], prompt.foreground)
                 for clip, prompt in zip(clips, prompts, strict=True)
             ],
             [(clip[number][1], "") for clip in clips],

@@ -5,28 +5,25 @@ python benchmarks/scenes_sheet.py docs/images/scenes.webp
 
 from __future__ import annotations
 
-import json
 import sys
-from importlib import resources
 from pathlib import Path
 
 from PIL import Image
 
 import multiplane
 from multiplane.core.composite import composite_u8
+from multiplane.evaluation.prompts import fixed_prompts
 from multiplane.io.sheet import Cell, contact_sheet
 
 COLUMNS = 10
 
 
 def main(out: Path) -> None:
-    table = resources.files("multiplane.evaluation") / "prompts.json"
-    prompts = json.loads(table.read_text(encoding="utf-8"))["train"][:COLUMNS]
     model = multiplane.load("tiny")
     rows: list[list[Cell]] = [[], [], []]
-    for prompt in prompts:
-        words = {role: prompt[role] for role in ("foreground", "background")}
-        document = model.generate(prompt["foreground"], prompt["background"], seed=0)
+    for prompt in fixed_prompts()[:COLUMNS]:
+        words = {"foreground": prompt.foreground, "background": prompt.background}
+        document = model.generate(prompt.foreground, prompt.background, seed=0)
         for row, role in zip(rows, words, strict=False):
             layer = next(layer for layer in document.leaves() if layer.role == role)
             row.append((layer.pixels, words[role]))

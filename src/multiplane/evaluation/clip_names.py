@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from multiplane.core.pixels import to_float
 from multiplane.evaluation.assets import ReferenceAssets
 from multiplane.evaluation.judges import Features
-from multiplane.evaluation.prompts import SETS, FixedPrompt
+from multiplane.evaluation.prompts import FixedPrompt, by_set
 from multiplane.evaluation.retrieval import Vectors, described, looks
 from multiplane.evaluation.sheets import evenly
 
@@ -42,7 +42,6 @@ def named(
     asked = [concept for concept in concepts for _ in range(LOOKED_AT)]
     made = gallery.hits(vectors.reshape(len(asked), -1), asked, TOP).reshape(-1, LOOKED_AT)
     real = gallery.hits(assets.real_vectors(concepts), concepts, TOP)
-    sets = np.array([prompt.set for prompt in prompts])
 
     def rates(chosen: NDArray[np.bool_]) -> dict[str, float]:
         return {
@@ -52,10 +51,7 @@ def named(
             "floor": gallery.floor(TOP),
         }
 
-    return {
-        "all": rates(np.ones(len(sets), bool)),
-        **{each: rates(sets == each) for each in SETS if (sets == each).any()},
-    }
+    return by_set(prompts, rates)
 
 
 def staying(vectors: Vectors) -> dict[str, float]:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Literal
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+F = TypeVar("F")
 
 Set = Literal["train", "heldout", "combined"]
 SETS: tuple[Set, ...] = ("train", "heldout", "combined")
@@ -41,3 +47,13 @@ def fixed_prompts(limit: int | None = None) -> list[FixedPrompt]:
             for number, row in enumerate(rows[:kept])
         ]
     return found
+
+
+def by_set(
+    prompts: Sequence[FixedPrompt], figure: Callable[[NDArray[np.bool_]], F]
+) -> dict[str, F]:
+    """What `figure` makes of all prompts and of each set that is among them; it is given which of
+    them count, (N,)."""
+    sets = np.array([prompt.set for prompt in prompts])
+    chosen = {"all": np.ones(len(sets), bool), **{each: sets == each for each in SETS}}
+    return {name: figure(those) for name, those in chosen.items() if those.any()}

@@ -21,7 +21,7 @@ from multiplane.evaluation.alpha import mask_iou
 from multiplane.evaluation.bench import Report, summary
 from multiplane.evaluation.judges import Features, Segmenter
 from multiplane.evaluation.kid import kid
-from multiplane.evaluation.prompts import SETS, FixedPrompt
+from multiplane.evaluation.prompts import SETS, FixedPrompt, by_set
 from multiplane.evaluation.retrieval import Gallery, Vectors, described, looks
 from multiplane.evaluation.sheets import Cell, SheetRow, table
 from multiplane.evaluation.text2layer_outputs import Float, Output
@@ -72,7 +72,6 @@ def score_outputs(
     concepts = [prompt.concept for prompt in prompts]
     places = ranks(gallery, vectors, concepts)
     hits = gallery.hits(vectors, concepts, TOP)
-    sets = np.array([prompt.set for prompt in prompts])
 
     def text(chosen: NDArray[np.bool_]) -> dict[str, Any]:
         return {
@@ -89,8 +88,7 @@ def score_outputs(
         "kid": {known: asdict(kid(composites, real)) for known, real in references.items()},
         "text": {
             "chance, top5": gallery.floor(TOP),
-            "all": text(np.ones(len(prompts), bool)),
-            **{each: text(sets == each) for each in SETS if (sets == each).any()},
+            **by_set(prompts, text),
         },
         "mask": {"judge": f"{judge.name} {judge.version}", **judged},
     }

@@ -99,8 +99,8 @@ class AdaptedLinear(nn.Module):
                 weight = weight + adapter.product()
             else:
                 # frames lie in the batch, each sample's one after the other
-                every = gate.to(x).repeat_interleave(len(x) // len(gate)) if len(gate) > 1 else gate
-                gated.append(adapter(x) * every.to(x).view(-1, *[1] * (x.ndim - 1)))
+                every = gate.to(x).repeat_interleave(len(x) // len(gate))
+                gated.append(adapter(x) * every.view(-1, *[1] * (x.ndim - 1)))
         return sum(gated, F.linear(x, weight, self.base.bias))
 
 

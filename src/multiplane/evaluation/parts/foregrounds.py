@@ -17,7 +17,7 @@ from multiplane.evaluation.copying import CopyReport, copy_report
 from multiplane.evaluation.judges import Features
 from multiplane.evaluation.kid import kid
 from multiplane.evaluation.made import made_foreground
-from multiplane.evaluation.prompts import SETS, FixedPrompt, fixed_prompts
+from multiplane.evaluation.prompts import SETS, FixedPrompt, by_set, fixed_prompts
 from multiplane.evaluation.retrieval import Vectors, described, looks
 from multiplane.evaluation.sheets import Cell, SheetRow, grid, save_sheet, table
 
@@ -75,7 +75,6 @@ def retrieval(
     made = gallery.hits(vectors, concepts, TOP)
     real = gallery.hits(assets.real_vectors(concepts), concepts, TOP)
     nearest = gallery.nearest(vectors, TOP)
-    sets = np.array([prompt.set for prompt in prompts])
 
     def rates(chosen: NDArray[np.bool_]) -> dict[str, float]:
         top, ceiling, floor = made[chosen].mean(), real[chosen].mean(), gallery.floor(TOP)
@@ -90,8 +89,7 @@ def retrieval(
 
     return {
         "gallery": len(gallery.concepts),
-        "all": rates(np.ones(len(prompts), bool)),
-        **{each: rates(sets == each) for each in SETS if (sets == each).any()},
+        **by_set(prompts, rates),
         "found": {
             prompt.name: {"hit": bool(hit), "nearest": row}
             for prompt, hit, row in zip(prompts, made, nearest, strict=True)
